@@ -1,0 +1,511 @@
+"""The syntax tree: what an `.attn` file says, each node with its span. The parser only builds it; nothing here is resolved.
+
+Spans never take part in comparison, so two texts that differ in layout alone give equal trees.
+A `Name` is text with family indices: `w_pw{k}'` is `Name(("w_pw", Index(k)), primes=1)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..errors import Span
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Base of all syntax nodes."""
+
+    span: Span = field(compare=False, repr=False)
+
+
+# ------------------------------------------------------------------------------------------------------------ expressions
+
+
+@dataclass(frozen=True, slots=True)
+class Num(Node):
+    """`3`, `0.5`, `1e-6`."""
+
+    value: int | float
+
+
+@dataclass(frozen=True, slots=True)
+class Str(Node):
+    """`"swin"`."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Node):
+    """A family index in a use of a name: the `k` of `w_pw{k}`."""
+
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Node):
+    """A family index in a declaration: `{k in 0 .. order - 2}` or `{m in ("q", "k")}`."""
+
+    var: str
+    range: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Name(Node):
+    """An identifier with family indices and primes."""
+
+    parts: tuple[str | Index | Family, ...]
+    primes: int = 0
+
+    @property
+    def plain(self) -> str | None:
+        """The text when there are no family indices (primes included), else None."""
+        return self.parts[0] + "'" * self.primes if len(self.parts) == 1 and isinstance(self.parts[0], str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pack(Node):
+    """`*g`: all axes of a pack, in a bracket, dims or `over`."""
+
+    name: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Product(Node):
+    """`(h d)` used as an axis in a bracket: a row-major product."""
+
+    factors: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Concat(Node):
+    """`n ++ k` used as an axis in a bracket or a `where`: a direct sum."""
+
+    parts: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unary(Node):
+    """`-x`, `not x`."""
+
+    op: str
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Binary(Node):
+    """`+ - * / div mod ^ and or ??`."""
+
+    op: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Compare(Node):
+    """A chain `a <= b < c`; each op is one of `== != <= >= < > in`. operands has one entry more than ops."""
+
+    ops: tuple[str, ...]
+    operands: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tuple(Node):
+    """`(a, b)`."""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class List(Node):
+    """`[a, b]`."""
+
+    items: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range(Node):
+    """`a .. b`, both ends included; empty when b < a."""
+
+    start: Expr
+    stop: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Bind(Node):
+    """`t = i` inside brackets."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Arrow(Node):
+    """`t -> w` inside brackets."""
+
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Bracket(Node):
+    """`base[items | such_that else fill]`: a read, a reducer's axes, a definition's axes or a list entry."""
+
+    base: Expr
+    items: tuple[Expr, ...]
+    such_that: Expr | None = None
+    fill: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arg(Node):
+    """One argument of a call, named or not."""
+
+    name: Name | None
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Rest(Node):
+    """`...`: every remaining input, bundle and parameter of equal name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glob(Node):
+    """`s_*`: a bundle under a prefix."""
+
+    prefix: Name
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Node):
+    """`f(args | such_that; options)`. `f` may be a Bracket: `sum[j](e)`, `rope[t, d](x)`, `topk[t -> w](r)`."""
+
+    fn: Expr
+    args: tuple[Arg, ...]
+    such_that: Expr | None = None
+    options: tuple[Arg, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attr(Node):
+    """`n.size`, `layer.heads`."""
+
+    base: Expr
+    name: str
+
+
+Expr = (
+    Num | Str | Name | Pack | Product | Concat | Unary | Binary | Compare | Tuple | List | Range | Bind | Arrow | Bracket
+    | Rest | Glob | Call | Attr
+)
+
+
+# ------------------------------------------------------------------------------------------------------------------- dims
+
+
+@dataclass(frozen=True, slots=True)
+class AxisDim(Node):
+    """`n`, `n'`, `z: 3`, `o: 2 * w - 1`."""
+
+    name: Name
+    size: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OneDim(Node):
+    """`1`: a stored dim of size one that has no axis."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackDim(Node):
+    """`*g`, `*o: 2 * window - 1`."""
+
+    name: Name
+    size: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProductDim(Node):
+    """`(h d)`, row-major."""
+
+    factors: tuple[Dim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SumDim(Node):
+    """`a ++ b`: rows of a, then rows of b."""
+
+    parts: tuple[Dim, ...]
+
+
+Dim = AxisDim | OneDim | PackDim | ProductDim | SumDim
+
+
+# ------------------------------------------------------------------------------------------------------------- signatures
+
+
+@dataclass(frozen=True, slots=True)
+class Type(Node):
+    """A parameter type. kind is `int`, `float`, `bool`, `string`, `enum`, `list`, `tuple`, `record`.
+
+    enum: `values` are the allowed strings (a single one is an overload key). list: `items[0]` is the element type and `length` an
+    int expression, a Pack, or None for any length. tuple: `items`. record: `fields` are (name, type). `optional` is the trailing `?`.
+    """
+
+    kind: str
+    values: tuple[str, ...] = ()
+    items: tuple[Type, ...] = ()
+    length: Expr | None = None
+    fields: tuple[tuple[str, Type], ...] = ()
+    optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Input(Node):
+    """`x[dims]? : type if cond`. type is None (float), `int`, `bool` or `const` (no gradient)."""
+
+    name: Name
+    dims: tuple[Dim, ...] = ()
+    optional: bool = False
+    type: str | None = None
+    cond: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Param(Node):
+    """`name: type = default`."""
+
+    name: Name
+    type: Type
+    default: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Include(Node):
+    """`*: bundle`, `s_*: bundle(g = (h, w), o = c)`: prefix is None for `*`."""
+
+    prefix: Name | None
+    bundle: str
+    renames: tuple[tuple[str, Dim | tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Output(Node):
+    """`name[dims]? : type if cond`; optional means on request only."""
+
+    name: Name
+    dims: tuple[Dim, ...] = ()
+    optional: bool = False
+    type: str | None = None
+    cond: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFamily(Node):
+    """`(loss_{l}, row_{l}[n]) for (l, w) in relations`."""
+
+    outputs: tuple[Output, ...]
+    vars: tuple[str, ...]
+    range: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Where(Node):
+    """`left = right (twin) if cond` after a signature. left may be `rank(g)`."""
+
+    left: Expr
+    right: Expr
+    cond: Expr | None = None
+
+
+# ------------------------------------------------------------------------------------------------------------- statements
+
+
+@dataclass(frozen=True, slots=True)
+class Target(Node):
+    """A name on the left of `=`, with the axes it is declared over or None."""
+
+    name: Name
+    dims: tuple[Dim, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assign(Node):
+    """`a, b = e` (one value of several parts) or `a, b = e, f`."""
+
+    targets: tuple[Target, ...]
+    values: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named(Node):
+    """`name = e` in a clause; name is None when left out."""
+
+    name: Name | None
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Score(Node):
+    items: tuple[Named, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mask(Node):
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Normalize(Node):
+    items: tuple[Named, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Post(Node):
+    item: Named
+
+
+@dataclass(frozen=True, slots=True)
+class Mix(Node):
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Emit(Node):
+    items: tuple[Named, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Node):
+    """`order auto`, `empty zero`."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Local(Node):
+    """`name = e` between the clauses of an attend."""
+
+    name: Name
+    value: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Over(Node):
+    """A key segment: `over m if cond { score .. mask .. mix .. }`. axes are Names and Packs."""
+
+    axes: tuple[Expr, ...]
+    clauses: tuple[Clause, ...]
+    cond: Expr | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClauseIf(Node):
+    cond: Expr
+    then: tuple[Clause, ...]
+    orelse: tuple[Clause, ...] = ()
+
+
+Clause = Score | Mask | Normalize | Post | Mix | Emit | Setting | Local | Over | ClauseIf
+
+
+@dataclass(frozen=True, slots=True)
+class Attend(Node):
+    """`attend o[dims] over axes { clauses }`; axes is () when the segments carry them."""
+
+    target: Target | None
+    axes: tuple[Expr, ...]
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fold(Node):
+    """`fold n in range by step { .. }`."""
+
+    vars: tuple[str, ...]
+    range: Expr
+    step: Expr | None
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class If(Node):
+    """A static `if`: only the taken branch is checked."""
+
+    cond: Expr
+    then: tuple[Stmt, ...]
+    orelse: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Require(Node):
+    """`require a, b`: conditions on parameters and sizes, checked at each call."""
+
+    conds: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Assume(Node):
+    """`assume a, b`: conditions on data, checked by the eager backend only."""
+
+    conds: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Return(Node):
+    value: Expr
+
+
+Stmt = Assign | Attend | Fold | If | Require | Assume | Return
+
+
+# ----------------------------------------------------------------------------------------------------------- declarations
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern(Node):
+    """One `pattern`. title is the comment block directly above it."""
+
+    name: str
+    inputs: tuple[Input | Include, ...]
+    params: tuple[Param | Include, ...]
+    outputs: tuple[Output | OutputFamily, ...]
+    where: tuple[Where, ...]
+    body: tuple[Stmt, ...]
+    title: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle(Node):
+    """A named list of inputs and parameters."""
+
+    name: str
+    inputs: tuple[Input | Include, ...]
+    params: tuple[Param | Include, ...]
+    where: tuple[Where, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Define(Node):
+    """`define f[axes](inputs; params) = e`, or a body with `return`, and optionally its own `vjp (g) { input = e }`.
+
+    axes items are Names, Packs or Arrows, as in the bracket of a call.
+    """
+
+    name: str
+    axes: tuple[Expr, ...]
+    inputs: tuple[Input | Include, ...]
+    params: tuple[Param | Include, ...]
+    body: tuple[Stmt, ...]
+    vjp_grad: str | None = None
+    vjp: tuple[Stmt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class File(Node):
+    """A whole file. title is its leading comment block."""
+
+    decls: tuple[Pattern | Bundle | Define, ...]
+    title: str = ""
