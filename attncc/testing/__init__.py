@@ -1,0 +1,1 @@
+"""Testing of patterns: tolerances, comparison of results."""
