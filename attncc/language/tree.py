@@ -172,7 +172,7 @@ class Rest(Node):
 
 @dataclass(frozen=True, slots=True)
 class Glob(Node):
-    """`s_*`: a bundle under a prefix."""
+    """`s_*`: a bundle under a prefix; the prefix keeps its underscore, `Name(("s_",))`."""
 
     prefix: Name
 
@@ -249,8 +249,9 @@ Dim = AxisDim | OneDim | PackDim | ProductDim | SumDim
 class Type(Node):
     """A parameter type. kind is `int`, `float`, `bool`, `string`, `enum`, `list`, `tuple`, `record`.
 
-    enum: `values` are the allowed strings (a single one is an overload key). list: `items[0]` is the element type and `length` an
-    int expression, a Pack, or None for any length. tuple: `items`. record: `fields` are (name, type). `optional` is the trailing `?`.
+    enum: `values` are the allowed strings (a single one is an overload key). bool: `values` is `("true",)` or `("false",)` for
+    the literal types `true` and `false`, also overload keys. list: `items[0]` is the element type and `length` an int expression,
+    a Pack, or None for any length. tuple: `items`. record: `fields` are (name, type). `optional` is the trailing `?`.
     """
 
     kind: str
@@ -283,7 +284,10 @@ class Param(Node):
 
 @dataclass(frozen=True, slots=True)
 class Include(Node):
-    """`*: bundle`, `s_*: bundle(g = (h, w), o = c)`: prefix is None for `*`."""
+    """`*: bundle`, `s_*: bundle(g = (h, w), o = c)`: prefix is None for `*`, else a Name that keeps its underscore.
+
+    A rename to a list of axes, one or more (`g = (h, w)`, `g = (c)`), is a tuple of their names.
+    """
 
     prefix: Name | None
     bundle: str
