@@ -12,14 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ..errors import AttnInternalError
 from .ops import ALONG, OPS, REDUCERS, result_kind
 
 
 @dataclass(frozen=True, slots=True)
 class Const:
-    """A number or a truth value. An int is exact, a float is a double that takes the accumulation type where it is used."""
+    """A number or a truth value. An int is exact, a float is a double that takes the accumulation type where it is used.
+
+    Equality is identity of meaning: `1`, `1.0` and `true` differ, `0.0` and `-0.0` differ, `nan` equals itself.
+    """
 
     value: bool | int | float
+
+    def _key(self) -> tuple[str, object]:
+        return type(self.value).__name__, self.value.hex() if isinstance(self.value, float) else self.value
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Const) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +181,16 @@ def sources_of(expr: Expr) -> tuple[str, ...]:
 
 
 def substitute(expr: Expr, at: Mapping[str, Expr]) -> Expr:
-    """Replace the position along each axis of `at`. Bound axes are left alone; the caller keeps bound and free axes apart."""
+    """Replace the position along each axis of `at`. Bound axes are left alone; the caller keeps bound and free axes apart.
+
+    Raises AttnInternalError for the position along an axis that an `Along` works on: only a stored value can be read elsewhere.
+    """
     if isinstance(expr, Index):
         return at.get(expr.axis, expr)
+    if isinstance(expr, Along):
+        for a in expr.axes:
+            if at.get(a, Index(a)) != Index(a):
+                raise AttnInternalError(f"{expr.op} along axis '{a}' has no value at another position of it")
     if isinstance(expr, Reduce | Along) and any(a in at for a in expr.axes):
         at = {a: e for a, e in at.items() if a not in expr.axes}
     return rebuild(expr, lambda child: substitute(child, at)) if at else expr

@@ -90,7 +90,8 @@ class Attend:
     keys: the one key axis of several segments (their direct sum, each segment's axes being one of its parts), else ().
     rows: axes of the pairs beside the keys. maps: normalized weights, in order. A pair that is not admitted has weight 0 in
     every map and takes part in no reduction over keys or rows. posts: changes of the weights, in order; the last post (or the
-    last map) is mixed. emits: values derived from the pair values. `name` is "" when nothing is mixed.
+    last map) is mixed. emits: values derived from the pair values. `name` is "" when nothing is mixed; axes are then () and
+    kind is float. From the maps on, the name `admitted` reads which pairs are admitted.
     empty: what a row without an admitted key gives: `zero`, `uniform` or `error`. order: `auto`, `left`, `right`.
     """
 
@@ -259,7 +260,7 @@ def exprs_of(node: Node) -> Iterator[Expr]:
             for inner in node.body:
                 yield from exprs_of(inner)
         case Call():
-            for inner in (*node.body, *(n for c in node.cotangents for n in c.body)):
+            for inner in (*node.formals, *node.body, *(n for c in node.cotangents for n in c.body)):
                 yield from exprs_of(inner)
 
 
@@ -267,16 +268,19 @@ def used_by(node: Node) -> set[str]:
     """Names of outer values a node depends on."""
     from .expr import sources_of
 
-    used = {s for e in exprs_of(node) for s in sources_of(e)}
     match node:
-        case Attend():
-            own = {name for seg in node.segments for name, _ in seg.scores} | {n for n, _ in (*node.maps, *node.posts)}
-            return used - own - {"admitted"} - {emit.name for emit in node.emits}
         case Fold():
+            used = {s for e in (node.start, node.stop, node.step) for s in sources_of(e)}
             inner = {v.name for n in node.body for v in values_of(n)} | {node.var} | {c.name for c in node.carries}
-            return (used - inner) | {c.init for c in node.carries} | ({c.next for c in node.carries} - inner)
+            used |= {s for n in node.body for s in used_by(n)} | {c.next for c in node.carries}
+            return (used - inner) | {c.init for c in node.carries}
         case Call():
-            inner = {f.name for f in node.formals} | {node.grad}
-            inner |= {v.name for n in (*node.body, *(n for c in node.cotangents for n in c.body)) for v in values_of(n)}
-            return (used - inner) | set(node.inputs)
+            nodes = (*node.body, *(n for c in node.cotangents for n in c.body))
+            inner = {f.name for f in node.formals} | {node.grad} | {v.name for n in nodes for v in values_of(n)}
+            used = {s for n in nodes for s in used_by(n)} | {node.value} | {c.value for c in node.cotangents}
+            return (used - inner - {""}) | {s for f in node.formals for s in used_by(f)} | set(node.inputs)
+    used = {s for e in exprs_of(node) for s in sources_of(e)}
+    if isinstance(node, Attend):
+        own = {name for seg in node.segments for name, _ in seg.scores} | {n for n, _ in (*node.maps, *node.posts)}
+        return used - own - {"admitted"} - {emit.name for emit in node.emits}
     return used
