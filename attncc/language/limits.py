@@ -66,7 +66,8 @@ def check_text(source: Source) -> None:
             help = _SLIPS.get(found, "")
             if found[-1] == "=" and not help:
                 help = f"write the whole assignment, as in x = x {found[:-1]} y"
-            raise AttnSyntaxError(f"'{found}' is not part of the language", span, help)
+            shown = '"' if found == "'" else "'"
+            raise AttnSyntaxError(f"{shown}{found}{shown} is not part of the language", span, help)
         else:
             shown = f"'{found}' (U+{ord(found):04X})" if found.isprintable() else f"U+{ord(found):04X}"
             raise AttnSyntaxError(f"the character {shown} may not appear here", span, "names and operators are plain ASCII")
