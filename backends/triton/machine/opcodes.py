@@ -1,0 +1,53 @@
+"""Classes of NVIDIA machine instructions (sm_80 to sm_120), by the first word of the opcode.
+
+Source of the names: the instruction set reference of NVIDIA's "CUDA Binary Utilities" manual, and the output of nvdisasm.
+"""
+
+from __future__ import annotations
+
+from attncc.backends.triton.machine.instructions import Kind
+
+_TABLE: dict[Kind, str] = {
+    Kind.MATRIX: "HMMA IMMA DMMA BMMA QMMA OMMA HGMMA IGMMA QGMMA BGMMA UTCHMMA UTCQMMA UTCIMMA UTCOMMA",
+    Kind.GROUP: "WARPGROUP WARPGROUPSET WARPSYNC",
+    Kind.MUFU: "MUFU",
+    Kind.FP32: "FFMA FADD FMUL FFMA32I FADD32I FMUL32I FSWZADD",
+    Kind.FP32X2: "FFMA2 FADD2 FMUL2",
+    Kind.COMPARE: "FMNMX FMNMX3 FSETP FSET FCHK",
+    Kind.HALF: "HFMA2 HADD2 HMUL2 HMNMX2 HSETP2 HSET2 HFMA2_MMA HADD2_32I HMUL2_32I HFMA2_32I HADD2_F32 VHMNMX",
+    Kind.FP64: "DFMA DADD DMUL DSETP DMNMX",
+    Kind.INT: "IADD IADD3 IADD32I LOP3 LOP LOP32I SHF SHL SHR LEA ISETP ISET IMNMX IABS VIADD VIADDMNMX VIMNMX VIMNMX3 VABSDIFF "
+    "VABSDIFF4 SGXT BMSK ISCADD PRMT BFE BFI",
+    Kind.IMAD: "IMAD IMUL IDP IDP4A IMUL32I",
+    Kind.SELECT: "SEL FSEL PLOP3 P2R R2P PSETP PSET VOTE VOTEU",
+    Kind.MOVE: "MOV MOV32I CS2R S2R R2UR R2B B2R S2UR MOVM LEPC GETLMEMBASE SETLMEMBASE",
+    Kind.PACK: "F2FP F2IP I2FP I2IP",
+    Kind.CONVERT: "F2F F2I I2F I2I FRND",
+    Kind.BITS: "POPC FLO BREV",
+    Kind.SHUFFLE: "SHFL REDUX CREDUX MATCH",
+    Kind.SHARED_LOAD: "LDS LDSM",
+    Kind.SHARED_STORE: "STS STSM",
+    Kind.GLOBAL_LOAD: "LDG LD TEX TLD TLD4",
+    Kind.GLOBAL_STORE: "STG ST STAS",
+    Kind.ASYNC_COPY: "LDGSTS",
+    Kind.ATOMIC: "ATOM ATOMG ATOMS RED REDG REDS REDAS ATOMGS",
+    Kind.LOCAL_LOAD: "LDL",
+    Kind.LOCAL_STORE: "STL",
+    Kind.CONSTANT: "LDC",
+    Kind.TMA: "UTMALDG UTMASTG UTMAREDG UTMAPF UTMACCTL UTMACMDFLUSH UTMALST UBLKCP UBLKPF UBLKRED UTCCP",
+    Kind.TENSOR_MEMORY: "LDTM STTM UTCSHIFT",
+    Kind.BARRIER: "BAR SYNCS DEPBAR LDGDEPBAR ARRIVES MEMBAR FENCE ERRBAR CCTL CCTLL CCTLT ELECT NANOSLEEP UCGABAR UCGABAR_ARV "
+    "UCGABAR_WAIT USETMAXREG UTCBAR UTCATOMSWS UVIRTCOUNT ACQBULK PREEXIT ENDCOLLECTIVE CGAERRBAR ACQSHMINIT",
+    Kind.BRANCH: "BRA BRX BRXU JMP JMX JMXU CALL RET EXIT BSSY BSYNC BREAK BMOV YIELD KILL BPT RTT RPCMOV",
+    Kind.NOP: "NOP",
+}  # fmt: skip
+
+KINDS: dict[str, Kind] = {root: kind for kind, roots in _TABLE.items() for root in roots.split()}
+
+
+def kind_of(root: str) -> Kind:
+    """The class of an opcode's first word. Unlisted words that begin with U, and LDCU, run on the uniform datapath."""
+    kind = KINDS.get(root)
+    if kind is None:
+        return Kind.UNIFORM if root.startswith("U") or root == "LDCU" else Kind.OTHER
+    return kind
