@@ -2,12 +2,15 @@
 
     program sigmoid
     axis b
-    axis j
-    axis i = |j|
+    axis i
+    axis j = |i|
     axis d
+    axis kk = 3
+    axis u
+    axis w
     axis r = kk ++ (u w)
     input q[b, i, d]: float
-    input t[1, (u w)]: float const
+    input t[1, r]: float const
     require |d| > 0
     o[b, i, d]: float = attend rows (b, i) over (j) {
       score s = sum[d](q[b, i, d] * q[b, j, d]) / sqrt(|d|)
