@@ -1,0 +1,430 @@
+"""`attend`: a scope of pair values. Clauses become the fields of one IR node; nothing on pairs is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from ...errors import AttnNameError, AttnTypeError, Span
+from ...ir.expr import Along, Apply, Expr, Read, Reduce, apply, axes_of, kind_of, rebuild
+from ...ir.nodes import Assign, Segment
+from ...ir.nodes import Attend as Node
+from ...language import tree
+from .expressions import conjunction, make_and, name_text, static_bool, to_expr, value, whole
+from .functions import name_of
+from .reads import axis_of, flatten
+from .scope import AttendScope, Scope, reference
+from .statements import declare, target_axes
+from .values import Absent, AxisRef, Value
+
+SETTINGS = {"order": ("auto", "left", "right"), "empty": ("zero", "uniform", "error")}
+RESERVED = "admitted"
+
+
+@dataclass
+class Part:
+    """One key segment while it is read."""
+
+    axes: list[AxisRef]
+    scores: list[tuple[str, Expr]] = field(default_factory=list)
+    mask: Value = True
+    mix: Expr | None = None
+    span: Span | None = None
+
+    @property
+    def atoms(self) -> tuple[str, ...]:
+        return tuple(a for ref in self.axes for a in ref.atoms)
+
+
+@dataclass
+class Draft:
+    """Everything the clauses said."""
+
+    parts: list[Part]
+    maps: list[tuple[str, Expr]] = field(default_factory=list)
+    posts: list[tuple[str, Expr]] = field(default_factory=list)
+    emits: list[Assign] = field(default_factory=list)
+    emitted: list[tuple[str, str]] = field(default_factory=list)
+    settings: dict[str, str] = field(default_factory=dict)
+    keys: tuple[str, ...] = ()
+
+
+def clauses(scope: Scope, items: tuple[tree.Clause, ...]) -> Iterator[tree.Clause]:
+    """Clauses with static ifs decided."""
+    for item in items:
+        if isinstance(item, tree.ClauseIf):
+            taken = static_bool(scope, item.cond, "the condition of 'if'")
+            yield from clauses(scope, item.then if taken else item.orelse)
+        else:
+            yield item
+
+
+def attend(scope: Scope, node: tree.Attend) -> None:
+    """Resolve an attend statement into an IR node and bind its results."""
+    asserted = target_axes(scope, node.target.dims) if node.target is not None and node.target.dims is not None else None
+    outer_names, outer_attend = dict(scope.names), scope.attend
+    if outer_attend is not None:
+        raise AttnTypeError("an attend cannot stand inside another one", node.span)
+    over = flatten([axis_of(scope, a) for a in node.axes])
+    with scope.binding([*over, *(asserted or [])]):
+        try:
+            draft = _read(scope, node, over)
+        finally:
+            inner = dict(scope.names)
+            scope.names, scope.attend = outer_names, None
+    for name, found in inner.items():  # primed axes made inside stay known
+        if isinstance(found, AxisRef) and name not in scope.names:
+            scope.names[name] = found
+    _emit(scope, node, draft, asserted)
+
+
+def _read(scope: Scope, node: tree.Attend, over: list[AxisRef]) -> Draft:
+    items = list(clauses(scope, node.clauses))
+    segments = [c for c in items if isinstance(c, tree.Over)]
+    if bool(segments) == bool(over):
+        raise AttnTypeError(
+            "an attend says its keys once: 'attend o over j { .. }', or one 'over j { .. }' block for each kind of key", node.span
+        )
+    if segments:
+        return _segmented(scope, node, items)
+    part = Part(over, span=node.span)
+    draft = Draft([part])
+    scope.attend = AttendScope(part.atoms)
+    for clause in items:
+        if not _score_side(scope, clause, part):
+            _weight_side(scope, clause, draft)
+    return draft
+
+
+def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Draft:
+    """Several kinds of keys under one normalizer: pair values run over their direct sum."""
+    draft = Draft([])
+    for clause in items:
+        if not isinstance(clause, tree.Over):
+            continue
+        if clause.cond is not None and not static_bool(scope, clause.cond, "the condition of a segment"):
+            continue
+        part = Part(flatten([axis_of(scope, a) for a in clause.axes]), span=clause.span)
+        names = dict(scope.names)
+        scope.attend = AttendScope(part.atoms)
+        with scope.binding(part.axes):
+            for inner in clauses(scope, clause.clauses):
+                if not _score_side(scope, inner, part):
+                    raise AttnTypeError(
+                        "a segment holds 'score', 'mask', 'mix' and local values",
+                        inner.span,
+                        "put this clause after the segments",
+                    )
+        scope.names = {**names, **{n: v for n, v in scope.names.items() if isinstance(v, AxisRef)}}
+        draft.parts.append(part)
+    if not draft.parts:
+        raise AttnTypeError("no segment of this attend is present", node.span)
+    if len(draft.parts) == 1:
+        scope.attend = AttendScope(draft.parts[0].atoms)
+        free = draft.parts[0].atoms
+    else:
+        draft.keys = (scope.builder.sum_axis(tuple(p.atoms for p in draft.parts)),)
+        scope.attend = AttendScope(draft.keys)
+        free = draft.keys
+    names0 = [n for n, _ in draft.parts[0].scores]
+    for part in draft.parts:
+        if [n for n, _ in part.scores] != names0:
+            raise AttnTypeError("all segments must score under the same names", part.span)
+    for name in names0:
+        rows = _rows(
+            *(dict(p.scores)[name] for p in draft.parts), *_masks(scope, draft), without=[a for p in draft.parts for a in p.atoms]
+        )
+        scope.names[name] = reference(name, (*rows, *free), "float")
+        scope.attend.locals.add(name)
+    for clause in items:
+        if not isinstance(clause, tree.Over):
+            _weight_side(scope, clause, draft)
+    return draft
+
+
+def _masks(scope: Scope, draft: Draft) -> list[Expr]:
+    return [p.mask for p in draft.parts if not isinstance(p.mask, bool)]
+
+
+def _rows(*exprs: Expr, without: list[str] | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(a for e in exprs for a in axes_of(e) if a not in without))
+
+
+def _local_name(scope: Scope, named: tree.Named, default: str, taken: list[str]) -> str:
+    name = default if named.name is None else name_text(scope, named.name)
+    if name == RESERVED:
+        raise AttnNameError(f"'{RESERVED}' is the name of the mask inside an attend", named.span)
+    if name in taken:
+        raise AttnNameError(f"'{name}' is named twice in this attend", named.span, "give each one a name: 'score a = .., b = ..'")
+    return name
+
+
+def _score_side(scope: Scope, clause: tree.Clause, part: Part) -> bool:
+    """score, mask, mix and local values; False for any other clause."""
+    assert scope.attend is not None
+    match clause:
+        case tree.Score(_, items):
+            for named in items:
+                name = _local_name(scope, named, "s", [n for n, _ in part.scores])
+                e = to_expr(scope, whole(scope, named.value), named.value.span)
+                if kind_of(e) not in ("float", "int"):
+                    raise AttnTypeError(f"a score is a number, found a value of kind {kind_of(e)}", named.value.span)
+                part.scores.append((name, e))
+                scope.names[name] = reference(name, axes_of(e), kind_of(e))
+                scope.attend.locals.add(name)
+        case tree.Mask(_, node):
+            got = conjunction(scope, whole(scope, node), node.span)
+            if isinstance(got, Absent):
+                return True
+            if not isinstance(got, bool):
+                got = to_expr(scope, got, node.span)
+                if kind_of(got) != "bool":
+                    raise AttnTypeError(
+                        f"a mask is a condition, found a value of kind {kind_of(got)}",
+                        node.span,
+                        "an added bias belongs in 'score'",
+                    )
+            if scope.is_local(to_expr(scope, got, node.span)):
+                raise AttnTypeError("a mask cannot depend on the scores", node.span, "use a post, or in_top before the attend")
+            part.mask = make_and(scope, part.mask, got, node.span)
+        case tree.Mix(_, node):
+            if part.mix is not None:
+                raise AttnTypeError("there is one 'mix' for each segment", clause.span)
+            part.mix = to_expr(scope, whole(scope, node), node.span)
+            if scope.is_local(part.mix):
+                raise AttnTypeError(
+                    "what is mixed cannot depend on pair values", node.span, "change the weights with 'post' instead"
+                )
+        case tree.Local(_, name, node):
+            text = name_text(scope, name)
+            if text in scope.attend.locals:
+                raise AttnNameError(f"'{text}' is named twice in this attend", clause.span)
+            scope.names[text] = whole(scope, node)
+        case _:
+            return False
+    return True
+
+
+def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
+    """normalize, post, emit, settings; in an attend of several segments, mix and mask of all of them are refused."""
+    assert scope.attend is not None
+    taken = [n for n, _ in (*draft.parts[0].scores, *draft.maps, *draft.posts)]
+    match clause:
+        case tree.Normalize(_, items):
+            for n, named in enumerate(items):
+                name = _local_name(scope, named, "p" if n == 0 else f"p{n}", taken)
+                e = _normalized(scope, named.value, draft)
+                draft.maps.append((name, e))
+                _pair(scope, name, e)
+                taken.append(name)
+        case tree.Post(_, named):
+            if not draft.maps:
+                raise AttnTypeError("'post' comes after 'normalize'", clause.span)
+            default, n = "w", 0
+            while named.name is None and default in taken:
+                n += 1
+                default = f"w{n}"
+            name = _local_name(scope, named, default, taken)
+            got = whole(scope, named.value)
+            if isinstance(got, Absent):
+                return
+            e = _logs(scope, draft, to_expr(scope, got, named.value.span))
+            draft.posts.append((name, e))
+            _pair(scope, name, e)
+        case tree.Emit(_, items):
+            scope.attend.emits = draft.emits
+            scope.names[RESERVED] = reference(RESERVED, _admitted_axes(scope, draft), "bool")
+            scope.attend.locals.add(RESERVED)
+            for named in items:
+                if named.name is None:
+                    raise AttnTypeError("an emit needs a name", named.span, "emit name = ...")
+                _emit_one(scope, named, draft)
+            scope.attend.emits = None
+        case tree.Setting(_, key, word):
+            if word not in SETTINGS[key]:
+                raise AttnTypeError(f"'{key} {word}' is not known", clause.span, f"{key} is one of: {', '.join(SETTINGS[key])}")
+            if key in draft.settings:
+                raise AttnTypeError(f"'{key}' is given twice", clause.span)
+            draft.settings[key] = word
+        case tree.Local(_, name, node):
+            scope.names[name_text(scope, name)] = whole(scope, node)
+        case _:
+            raise AttnTypeError(
+                "with several segments this clause belongs inside them", clause.span, "write it in each 'over .. { }' block"
+            )
+
+
+def _admitted_axes(scope: Scope, draft: Draft) -> tuple[str, ...]:
+    """Rows x keys of the pairs, as far as the scores and masks say."""
+    over = draft.keys or draft.parts[0].atoms
+    atoms = [a for p in draft.parts for a in p.atoms]
+    masks = _masks(scope, draft)
+    source = masks or [e for p in draft.parts for _, e in p.scores]
+    return (*_rows(*source, without=atoms), *over)
+
+
+def _pair(scope: Scope, name: str, e: Expr) -> None:
+    assert scope.attend is not None
+    scope.names[name] = reference(name, axes_of(e), kind_of(e))
+    scope.attend.locals.add(name)
+
+
+def _emit_one(scope: Scope, named: tree.Named, draft: Draft) -> None:
+    assert named.name is not None and scope.attend is not None
+    name = name_text(scope, named.name)
+    got = whole(scope, named.value)
+    if isinstance(got, Absent):
+        draft.emitted.append((name, ""))
+        scope.names[name] = got
+        return
+    e = _logs(scope, draft, to_expr(scope, got, named.value.span))
+    unique = scope.builder.fresh(name)
+    draft.emits.append(Assign(unique, axes_of(e), kind_of(e), e, named.span))
+    draft.emitted.append((name, unique))
+    scope.names[name] = reference(unique, axes_of(e), kind_of(e))
+    scope.attend.locals.add(unique)
+
+
+def _logs(scope: Scope, draft: Draft, e: Expr) -> Expr:
+    """The logarithm of a softmax weight is score - lse, finite where the weight underflows: a map of its own."""
+    maps = dict(draft.maps)
+    if isinstance(e, Apply) and e.op == "log" and isinstance(e.args[0], Read):
+        found = maps.get(e.args[0].source)
+        if isinstance(found, Along) and found.op == "softmax":
+            assert scope.attend is not None
+            name = "log_" + e.args[0].source
+            if name not in maps:
+                at = [n for n, _ in draft.maps].index(e.args[0].source)
+                draft.maps.insert(at, (name, Along("log_softmax", found.axes, found.body, found.cond, found.sink)))
+                scope.attend.locals.add(name)
+            return Read(name, e.args[0].index, "float")
+    return rebuild(e, lambda child: _logs(scope, draft, child))
+
+
+def _scores(scope: Scope, draft: Draft, span: Span) -> Expr:
+    names = [n for n, _ in draft.parts[0].scores]
+    if not names:
+        raise AttnTypeError("'normalize' comes after 'score'", span)
+    found = scope.names[names[0]]
+    assert isinstance(found, Read)
+    return found
+
+
+def _divided(kind: str) -> Callable[[Scope, Expr, tuple[str, ...], Expr | None], Expr]:
+    """Normalizers that divide the scores by a sum over the keys: sum, l1 (sum of absolute values), l2 (root of squares)."""
+
+    def build(scope: Scope, s: Expr, axes: tuple[str, ...], eps: Expr | None) -> Expr:
+        if kind == "l2":
+            total: Expr = Reduce("norm", axes, s)
+        else:
+            total = Reduce("sum", axes, apply("abs", s) if kind == "l1" else s)
+        return apply("div", s, total if eps is None else apply("add", total, eps))
+
+    return build
+
+
+DIVIDED = {kind: _divided(kind) for kind in ("sum", "l1", "l2")}
+
+
+def _normalized(scope: Scope, node: tree.Expr, draft: Draft) -> Expr:
+    """A normalizer: a name applied to the first score, a name with options or axes, or an expression in the scores.
+
+    `softmax`, `softmax[j]`, `softmax(t | such-that; sink = b)`, `sum(eps = 1e-6)`, `sigmoid`, `relu(s) ^ 2`, a definition's name.
+    """
+    bare = isinstance(node, tree.Name | tree.Bracket)
+    called = name_of(scope, node.fn) if isinstance(node, tree.Call) else name_of(scope, node) if bare else None
+    if called in scope.names or called is None:
+        return _checked(scope, node)
+    args = node.args if isinstance(node, tree.Call) else ()
+    positional = [a for a in args if a.name is None]
+    if called in DIVIDED and not positional:
+        return _divide(scope, node, called, draft)
+    if positional:
+        return _checked(scope, node)
+    first = draft.parts[0].scores[0][0] if draft.parts[0].scores else None
+    if first is None:
+        raise AttnTypeError("'normalize' comes after 'score'", node.span)
+    score = tree.Arg(node.span, None, tree.Name(node.span, (first,)))
+    if isinstance(node, tree.Call):
+        return _checked(scope, tree.Call(node.span, node.fn, (score, *node.args), node.such_that, node.options))
+    return _checked(scope, tree.Call(node.span, node, (score,)))
+
+
+def _divide(scope: Scope, node: tree.Expr, kind: str, draft: Draft) -> Expr:
+    s = _scores(scope, draft, node.span)
+    assert scope.attend is not None
+    fn = node.fn if isinstance(node, tree.Call) else node
+    axes = scope.attend.over
+    if isinstance(fn, tree.Bracket):
+        axes = tuple(a for ref in flatten([axis_of(scope, i) for i in fn.items]) for a in ref.atoms)
+    eps: Expr | None = None
+    for arg in (*node.args, *node.options) if isinstance(node, tree.Call) else ():
+        if arg.name is None or arg.name.plain != "eps":
+            raise AttnNameError(f"'{kind}' has no such option", arg.span, "options: eps")
+        eps = to_expr(scope, value(arg.value, scope), arg.span)
+    return DIVIDED[kind](scope, s, axes, eps)
+
+
+def _checked(scope: Scope, node: tree.Expr) -> Expr:
+    e = to_expr(scope, whole(scope, node), node.span)
+    if kind_of(e) not in ("float", "int"):
+        raise AttnTypeError(f"weights are numbers, found a value of kind {kind_of(e)}", node.span)
+    return e
+
+
+def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef] | None) -> None:
+    """Assemble the IR node and bind its results in the scope."""
+    over = draft.keys or draft.parts[0].atoms
+    atoms = [a for p in draft.parts for a in p.atoms]
+    for part in draft.parts:
+        if not part.scores:
+            raise AttnTypeError("an attend needs a 'score'", part.span)
+    if not draft.maps:
+        raise AttnTypeError(
+            "an attend needs a 'normalize'", node.span, "write 'normalize softmax', or 'normalize identity' for the plain scores"
+        )
+    mixes = [p.mix for p in draft.parts]
+    if any(m is None for m in mixes) and not all(m is None for m in mixes):
+        raise AttnTypeError("every segment needs a 'mix', or none", node.span)
+    if node.target is None and mixes[0] is not None:
+        raise AttnTypeError("what this attend mixes has no name", node.span, "attend NAME over ... { }")
+    if node.target is not None and mixes[0] is None:
+        raise AttnTypeError("an attend with a name needs a 'mix'", node.span, "leave the name out when there are only emits")
+    _, weight = (draft.posts or draft.maps)[-1]
+    rows = _rows(weight, without=over)
+    segments = tuple(
+        Segment(
+            p.atoms, tuple(p.scores), None if isinstance(p.mask, bool) and p.mask else to_expr(scope, p.mask, node.span), p.mix
+        )
+        for p in draft.parts
+    )
+    name, axes = "", ()
+    if node.target is not None:
+        label = name_text(scope, node.target.name)
+        axes = tuple(dict.fromkeys((*rows, *(a for m in mixes if m is not None for a in axes_of(m) if a not in atoms))))
+        if asserted is not None:
+            axes = _ordered(scope, label, axes, tuple(a for ref in asserted for a in ref.atoms), node.target.span)
+        name = scope.builder.fresh(label)
+    settings = draft.settings
+    scope.builder.emit(
+        Node(
+            name, axes, "float", rows, segments, tuple(draft.maps), tuple(draft.posts), tuple(draft.emits), draft.keys,
+            settings.get("empty", "zero"), settings.get("order", "auto"), node.span,
+        ),
+        node.span,
+    )  # fmt: skip
+    if node.target is not None:
+        declare(scope, name_text(scope, node.target.name), reference(name, axes, "float"), node.target.span)
+    emitted = {e.name: e for e in draft.emits}
+    for label, unique in draft.emitted:
+        e = emitted.get(unique)
+        declare(scope, label, Absent(label) if e is None else reference(unique, e.axes, e.kind), node.span)
+
+
+def _ordered(scope: Scope, name: str, axes: tuple[str, ...], asserted: tuple[str, ...], span: Span) -> tuple[str, ...]:
+    extra = [a for a in axes if a not in asserted and a not in scope.lifted]
+    missing = [a for a in asserted if a not in axes]
+    if extra or missing:
+        what = f"has axis '{extra[0]}' too" if extra else f"has no axis '{missing[0]}'"
+        raise AttnTypeError(f"'{name}' is declared over ({', '.join(asserted)}), but it {what}", span)
+    return (*[a for a in axes if a in scope.lifted and a not in asserted], *asserted)

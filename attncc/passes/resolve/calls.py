@@ -1,0 +1,420 @@
+"""Calls: built-in functions, definitions and patterns. Definitions and patterns are inlined, under names and axes of their own."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from ...errors import AttnError, AttnNameError, AttnTypeError, Span
+from ...ir.expr import Expr, Index, axes_of, kind_of, substitute
+from ...ir.nodes import Assign, Cotangent
+from ...ir.nodes import Call as CallNode
+from ...language import tree
+from .expressions import name_text, to_expr, value
+from .functions import FUNCTIONS, Use, name_of
+from .reads import axis_of
+from .scope import Scope, reference
+from .signatures import InputSpec, bind_params, expand_inputs, gather
+from .statements import Returned, run
+from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Several, Value, is_static
+
+MAX_DEPTH = 24
+
+
+@value.register
+def _(node: tree.Call, scope: Scope) -> Value:
+    name = name_of(scope, node.fn)
+    if name is None:
+        raise AttnTypeError("this cannot be called", node.span)
+    if scope.depth > MAX_DEPTH:
+        raise AttnTypeError(f"calls are nested more than {MAX_DEPTH} deep", node.span, "a definition must not call itself")
+    if name in scope.library.defines:
+        return call_define(scope, scope.library.defines[name], node)
+    if name in scope.library.patterns:
+        return call_pattern(scope, name, node)
+    if name in FUNCTIONS:
+        return FUNCTIONS[name](scope, _use(scope, name, node))
+    known = [*scope.library.defines, *scope.library.patterns, *FUNCTIONS]
+    near = difflib.get_close_matches(name, known, 1)
+    what = (
+        "a tensor, not a function: read it with x[...]" if name in scope.names else f"did you mean '{near[0]}'?" if near else ""
+    )
+    raise AttnNameError(f"unknown function '{name}'", node.fn.span, f"'{name}' is {what}" if name in scope.names else what)
+
+
+def _use(scope: Scope, name: str, node: tree.Call) -> Use:
+    args: list[tree.Expr] = []
+    options: dict[str, tree.Expr] = {}
+    for arg in (*node.args, *node.options):
+        if isinstance(arg.value, tree.Rest | tree.Glob):
+            raise AttnTypeError(f"'{name}' does not take '...' or a bundle", arg.span)
+        if arg.name is not None:
+            options[name_text(scope, arg.name)] = arg.value
+        else:
+            args.append(arg.value)
+    bracket = node.fn if isinstance(node.fn, tree.Bracket) else None
+    return Use(name, node.span, bracket, tuple(args), options, node.such_that)
+
+
+class Arguments:
+    """The arguments of a call, resolved in the caller: by position, by name, by bundle prefix, and the rest by equal name."""
+
+    def __init__(self, scope: Scope, node: tree.Call, params: set[str]) -> None:
+        self.scope, self.node = scope, node
+        self.positional: list[tuple[Value, Span]] = []
+        self.named: dict[str, tuple[Value, Span]] = {}
+        self.loose: list[tuple[Value, Span]] = []  # positional options
+        self.globs: list[str] = []
+        self.rest_inputs = self.rest_params = False
+        self.used: set[str] = set()
+        if node.such_that is not None:
+            raise AttnTypeError("'|' belongs to reductions", node.such_that.span)
+        for arg in node.args:
+            if isinstance(arg.value, tree.Rest):
+                self.rest_inputs = self.rest_params = True
+            elif isinstance(arg.value, tree.Glob):
+                self.globs.append(name_text(scope, arg.value.prefix))
+            elif arg.name is not None:
+                self.named[name_text(scope, arg.name)] = value(arg.value, scope), arg.span
+            else:
+                self.positional.append((value(arg.value, scope), arg.span))
+        for arg in node.options:
+            if isinstance(arg.value, tree.Rest):
+                self.rest_params = True
+            elif arg.name is not None:
+                self.named[name_text(scope, arg.name)] = value(arg.value, scope), arg.span
+            elif isinstance(arg.value, tree.Name) and arg.value.plain in params:
+                self.named[arg.value.plain or ""] = value(arg.value, scope), arg.span
+            else:
+                self.loose.append((value(arg.value, scope), arg.span))
+
+    def caller(self, name: str) -> Value | None:
+        """The caller's value of a name, None when it has none."""
+        return self.scope.get(name) if name in self.scope.names else None
+
+    def params(self, names: list[str]) -> dict[str, tuple[Value, Span]]:
+        """Values given for parameters."""
+        out: dict[str, tuple[Value, Span]] = {}
+        free = [n for n in names if n not in self.named]
+        for name, got in zip(free, self.loose, strict=False):
+            out[name] = got
+        if len(self.loose) > len(free):
+            raise AttnTypeError("more parameters than the signature has", self.loose[-1][1])
+        for name in names:
+            if name in self.named:
+                out[name] = self.named[name]
+                self.used.add(name)
+            elif self.rest_params and name not in out:
+                found = self.caller(name)
+                if found is not None and not isinstance(found, AxisRef | Several):
+                    out[name] = found, self.node.span
+        return {n: (list(v.items) if isinstance(v, PackOf) else v, s) for n, (v, s) in out.items()}
+
+    def input(self, name: str) -> tuple[Value, Span] | None:
+        """The value given for an input, None when there is none."""
+        if name in self.named:
+            self.used.add(name)
+            return self.named[name]
+        if self.positional:
+            return self.positional.pop(0)
+        for prefix in self.globs:
+            for candidate in (prefix + name, name if name.startswith(prefix) else ""):
+                found = self.caller(candidate) if candidate else None
+                if found is not None:
+                    return found, self.node.span
+        if self.rest_inputs:
+            found = self.caller(name)
+            if found is not None:
+                return found, self.node.span
+        return None
+
+    def finish(self, what: str) -> None:
+        """Raise when something was passed that the signature has no place for."""
+        if self.positional:
+            raise AttnTypeError(f"too many arguments for '{what}'", self.positional[0][1])
+        for name, (_, span) in self.named.items():
+            if name not in self.used:
+                raise AttnNameError(f"'{what}' has no input or parameter '{name}'", span)
+
+
+def call_define(scope: Scope, decl: tree.Define, node: tree.Call) -> Value:
+    """Inline a definition. Packs in its brackets, where it names single axes, make it work axis by axis."""
+    bracket = node.fn if isinstance(node.fn, tree.Bracket) else None
+    given = _bracket_axes(scope, decl, bracket, node.span)
+    ranks = {len(v.items) for n, v in given.items() if isinstance(v, PackOf) and not n.startswith("*")}
+    if not ranks:
+        return _inline_define(scope, decl, node, given, None)
+    if len(ranks) > 1:
+        raise AttnTypeError("the packs in the brackets have different rank", node.span)
+    return PackOf(
+        tuple(
+            _inline_define(scope, decl, node, {n: v.items[i] if isinstance(v, PackOf) else v for n, v in given.items()}, i)
+            for i in range(ranks.pop())
+        )
+    )
+
+
+def _bracket_axes(scope: Scope, decl: tree.Define, bracket: tree.Bracket | None, span: Span) -> dict[str, Any]:
+    """Formal axis name -> the caller's axis; `*g` -> a pack of all that is left."""
+    items = list(bracket.items) if bracket is not None else []
+    flat: list[tree.Expr] = []
+    formals: list[tree.Expr] = []
+    for item in decl.axes:
+        formals.extend([item.left, item.right] if isinstance(item, tree.Arrow) else [item])
+    for item in items:
+        flat.extend([item.left, item.right] if isinstance(item, tree.Arrow) else [item])
+    arrows = [isinstance(i, tree.Arrow) for i in decl.axes], [isinstance(i, tree.Arrow) for i in items]
+    packed = any(isinstance(f, tree.Pack) for f in formals)
+    if (len(flat) != len(formals) and not packed) or (not packed and arrows[0] != arrows[1]):
+        shape = ", ".join(_axis_text(a) for a in decl.axes)
+        raise AttnTypeError(f"'{decl.name}' takes the axes [{shape}] in brackets", bracket.span if bracket else span)
+    out: dict[str, Any] = {}
+    for n, formal in enumerate(formals):
+        if isinstance(formal, tree.Pack):
+            rest: list[AxisRef] = []
+            for item in flat[n:]:
+                found = axis_of(scope, item)
+                rest.extend(found.items if isinstance(found, PackOf) else [found])
+            out["*" + (formal.name.plain or "")] = PackOf(tuple(rest))
+            break
+        if not isinstance(formal, tree.Name):
+            raise AttnTypeError("the axes of a definition are names", formal.span)
+        out[formal.plain or ""] = axis_of(scope, flat[n])
+    return out
+
+
+def _axis_text(item: tree.Expr) -> str:
+    if isinstance(item, tree.Arrow):
+        return f"{_axis_text(item.left)} -> {_axis_text(item.right)}"
+    if isinstance(item, tree.Pack):
+        return "*" + (item.name.plain or "")
+    return item.plain or "" if isinstance(item, tree.Name) else "?"
+
+
+def _entry(v: Value, i: int | None) -> Value:
+    """The entry of a pack or list that belongs to one axis of a pack."""
+    if i is None:
+        return v
+    if isinstance(v, PackOf):
+        return v.items[i]
+    return v[i] if isinstance(v, list) else v
+
+
+def _inline_define(scope: Scope, decl: tree.Define, node: tree.Call, axes: dict[str, Any], entry: int | None) -> Value:
+    inner = Scope(
+        scope.builder, scope.library, twins=scope.twins, lifted=scope.lifted, attend=scope.attend, depth=scope.depth + 1,
+        integral=scope.integral, where=decl.name,
+    )  # fmt: skip
+    refs: list[AxisRef] = []
+    for name, ref in axes.items():
+        if isinstance(ref, PackOf):
+            inner.names[name.lstrip("*")] = ref
+            refs.extend(ref.items)
+        else:
+            inner.names[name] = AxisRef(name, ref.atoms)
+            refs.append(ref)
+    try:
+        sig = gather(inner, decl.params, decl.inputs, ())
+        arguments = Arguments(scope, node, set(sig.params))
+        given = arguments.params(list(sig.params))
+        bind_params(inner, sig, {n: (_entry(v, entry), s) for n, (v, s) in given.items()})
+        formals: list[tuple[str, Expr]] = []
+        for spec, _ in expand_inputs(inner, decl.inputs):
+            got = arguments.input(spec.name)
+            v = _entry(got[0], entry) if got is not None else None
+            if v is None:
+                if not spec.decl.optional and spec.decl.cond is None:
+                    raise AttnTypeError(f"'{decl.name}' needs '{spec.name}'", node.span)
+                v = Absent(spec.name)
+            if decl.vjp and isinstance(v, EXPR_TYPES):
+                formals.append((spec.name, v))
+            else:
+                inner.names[spec.name] = v
+        arguments.finish(decl.name)
+        if decl.vjp:
+            return _with_vjp(scope, inner, decl, formals, refs, node.span)
+        with inner.binding(refs):
+            inner.primes[:0] = scope.primes
+            inner.sizing = scope.sizing
+            return _body(inner, decl)
+    except AttnError as error:
+        raise _located(error, node.span, decl.name) from None
+
+
+def _located(error: AttnError, span: Span, name: str) -> AttnError:
+    """An error inside a shipped definition points at the call too."""
+    if error.span is not None and error.span.source is not span.source and "in '" not in error.help:
+        inner = f"in '{name}' ({error.span!r})"
+        return type(error)(error.message, span, f"{error.help}; {inner}" if error.help else inner)
+    return error
+
+
+def _body(scope: Scope, decl: tree.Define) -> Value:
+    try:
+        run(scope, decl.body)
+    except Returned as found:
+        return found.value
+    raise AttnTypeError(f"definition '{decl.name}' has no return", decl.span)
+
+
+def _with_vjp(
+    scope: Scope, inner: Scope, decl: tree.Define, formals: list[tuple[str, Expr]], refs: list[AxisRef], span: Span
+) -> Expr:
+    """A definition with gradients of its own: a Call node around its body."""
+    builder = scope.builder
+    args, stubs = [], []
+    for name, actual in formals:
+        stored = builder.assign(name, actual, span=span)
+        args.append(stored.source)
+        unique = builder.fresh(name)
+        stubs.append(Assign(unique, axes_of(stored), kind_of(stored), stored, span))
+        inner.names[name] = reference(unique, axes_of(stored), kind_of(stored))
+    builder.blocks.append([])
+    with inner.binding(refs):
+        inner.primes[:0] = scope.primes
+        result = to_expr(inner, _body(inner, decl), span)
+    out = builder.assign(decl.name, result, span=span)
+    body = tuple(builder.blocks.pop())
+    grad = builder.fresh(decl.vjp_grad or "g")
+    inner.names[decl.vjp_grad or "g"] = reference(grad, axes_of(out), kind_of(out))
+    cotangents = []
+    for stmt in decl.vjp:
+        if not isinstance(stmt, tree.Assign) or len(stmt.targets) != 1 or stmt.targets[0].name.plain not in dict(formals):
+            raise AttnTypeError("a vjp gives the gradient of each input: input = expression", stmt.span)
+        name = stmt.targets[0].name.plain or ""
+        stub = next(s for (n, _), s in zip(formals, stubs, strict=True) if n == name)
+        builder.blocks.append([])
+        with inner.binding(refs):
+            got = to_expr(inner, value(stmt.values[0], inner), stmt.span)
+        if set(axes_of(got)) != set(stub.axes):
+            raise AttnTypeError(f"the gradient of '{name}' must have the axes ({', '.join(stub.axes)})", stmt.span)
+        stored = builder.assign("grad", got, stub.axes, stmt.span)
+        cotangents.append(Cotangent(stub.name, tuple(builder.blocks.pop()), stored.source))
+    name = builder.fresh(decl.name)
+    builder.emit(
+        CallNode(
+            name,
+            axes_of(out),
+            kind_of(out),
+            "vjp",
+            tuple(args),
+            (),
+            "",
+            tuple(stubs),
+            body,
+            out.source,
+            grad,
+            tuple(cotangents),
+            span,
+        ),
+        span,
+    )
+    return reference(name, axes_of(out), kind_of(out))
+
+
+def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
+    """Inline a pattern and give its outputs."""
+    from .program import choose, inline
+
+    if isinstance(node.fn, tree.Bracket):
+        raise AttnTypeError(
+            "a pattern takes no axes in brackets: they bind by name", node.fn.span, "rename an argument's axis at use: k[i = j]"
+        )
+    known = {n for p in scope.library.patterns[name] for n in _param_names(scope, p)}
+    arguments = Arguments(scope, node, known)
+    literal = {n: v for n, (v, _) in arguments.params(sorted(known)).items() if is_static(v)}
+    decl = choose(scope.library, name, literal, node.span, strict=False)
+    outputs = inline(scope, decl, arguments, node.span)
+    return outputs[0] if len(outputs) == 1 else Several(tuple(outputs))
+
+
+def _param_names(scope: Scope, decl: tree.Pattern) -> list[str]:
+    probe = Scope(scope.builder, scope.library, names={n: v for n, v in scope.names.items() if is_static(v)})
+    out: list[str] = []
+    for item in decl.params:
+        if isinstance(item, tree.Param) and item.name.plain:
+            out.append(item.name.plain)
+    try:
+        out.extend(gather(probe, decl.params, decl.inputs, ()).params)
+    except AttnError:
+        pass  # a family over a parameter that only the call itself gives
+    return out
+
+
+def bind_axes(
+    scope: Scope, inner: Scope, specs: list[tuple[InputSpec, list[tuple[str, Any]], Expr]], span: Span
+) -> dict[str, Expr]:
+    """Bind a called pattern's axes to the caller's, argument by argument; give each argument under its final axes.
+
+    An axis binds to the caller's axis of the same name; what is left on both sides binds in order; axes of an argument beyond
+    its signature ride along as batch. Two formal axes that meet the same axis of the caller are kept apart by a primed copy.
+    """
+    out: dict[str, Expr] = {}
+    owner: dict[str, str] = {}
+    lifted: dict[str, None] = {}
+    for spec, leaves, actual in specs:
+        free = list(axes_of(actual))
+        pairs: list[tuple[str, tuple[str, ...]]] = []
+        loose: list[str] = []
+        for leaf, kind in leaves:
+            atoms = _match(scope, inner, leaf, kind, free)
+            if atoms is None:
+                loose.append(leaf)
+            else:
+                pairs.append((leaf, atoms))
+                free = [a for a in free if a not in atoms]
+        if loose and len(loose) == len(free):
+            pairs.extend((leaf, (atom,)) for leaf, atom in zip(loose, free, strict=True))
+            free = []
+        elif loose:
+            have = ", ".join(axes_of(actual)) or "no axes"
+            raise AttnTypeError(
+                f"argument '{spec.name}' has no axis '{loose[0]}' (it has {have})",
+                span,
+                f"rename at use, {spec.name}[i = {loose[0]}], or declare the axis",
+            )
+        at: dict[str, Expr] = {}
+        for leaf, atoms in pairs:
+            final = []
+            for n, atom in enumerate(atoms):
+                key = f"{leaf}/{n}"
+                if key in owner:
+                    final.append(owner[key])
+                    if owner[key] != atom:
+                        at[atom] = Index(owner[key])
+                    continue
+                taken = {v for k, v in owner.items()}
+                use = atom
+                if atom in taken:
+                    use = scope.builder.axis(atom, scope.builder.axes[atom].size or _size(atom), scope.builder.axes[atom].parts)
+                    at[atom] = Index(use)
+                    inner.copies[use] = atom
+                owner[key] = use
+                final.append(use)
+            inner.names[leaf] = AxisRef(leaf, tuple(final))
+        lifted.update(dict.fromkeys(free))
+        out[spec.name] = substitute(actual, at) if at else actual
+    inner.lifted = tuple(dict.fromkeys((*scope.lifted, *lifted)))
+    return out
+
+
+def _size(atom: str) -> Expr:
+    from ...ir.expr import Size
+
+    return Size(atom)
+
+
+def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:
+    """The atoms of the argument that a formal axis binds to by name: the caller's axis, product or direct sum of that name."""
+    if isinstance(kind, tuple):  # a direct sum of named parts
+        for atom in free:
+            parts = scope.builder.axes[atom].parts
+            if len(parts) == len(kind):
+                for name, part in zip(kind, parts, strict=True):
+                    inner.names.setdefault(name, AxisRef(name, part))
+                return (atom,)
+        return None
+    found = scope.find_axis(leaf)
+    if isinstance(found, AxisRef) and all(a in free for a in found.atoms):
+        return found.atoms
+    return (leaf,) if leaf in free else None

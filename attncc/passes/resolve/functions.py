@@ -1,0 +1,451 @@
+"""The built-in functions: one entry each in a table, by what they do.
+
+An entry takes the scope and a `Use` (the call taken apart) and gives a value. Elementwise functions of `ir.ops` need no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ...errors import AttnNameError, AttnTypeError, Span
+from ...ir.expr import Along, Const, Expr, Index, Read, Reduce, apply, axes_of, kind_of, substitute
+from ...ir.nodes import Call, Pick
+from ...ir.ops import ALONG, OPS, REDUCERS
+from ...language import tree
+from .expressions import conjunction, describe, make, name_text, to_expr, value
+from .reads import axis_of, concat, flatten, single, split
+from .scope import Scope, is_plain, reference
+from .values import Absent, AxisRef, Value, is_static, lift
+
+
+@dataclass(frozen=True)
+class Use:
+    """A call taken apart: the bracket (None without one), positional arguments, named ones, the such-that condition."""
+
+    name: str
+    span: Span
+    bracket: tree.Bracket | None
+    args: tuple[tree.Expr, ...]
+    options: dict[str, tree.Expr]
+    such_that: tree.Expr | None
+
+    def only(self, *names: str) -> None:
+        """Raise for an option that the function does not have."""
+        for name, node in self.options.items():
+            if name not in names:
+                raise AttnNameError(
+                    f"'{self.name}' has no option '{name}'", node.span, f"options: {', '.join(names)}" if names else ""
+                )
+
+    def count(self, low: int, high: int | None = None) -> None:
+        """Raise unless the number of arguments fits."""
+        high = low if high is None else high
+        if not low <= len(self.args) <= high:
+            want = str(low) if low == high else f"{low} to {high}"
+            raise AttnTypeError(f"'{self.name}' takes {want} argument{'s' * (want != '1')}, found {len(self.args)}", self.span)
+
+    def condition(self, scope: Scope) -> Expr | None:
+        """The such-that condition, from inside the brackets or the parentheses."""
+        node = self.such_that or (self.bracket.such_that if self.bracket else None)
+        if node is None:
+            return None
+        found = conjunction(scope, value(node, scope), node.span)
+        if found is True:
+            return None
+        out = to_expr(scope, found, node.span)
+        if kind_of(out) != "bool":
+            raise AttnTypeError(f"the part after '|' must be a condition, found a value of kind {kind_of(out)}", node.span)
+        return out
+
+
+Entry = Callable[[Scope, Use], Value]
+
+
+def elementwise(scope: Scope, use: Use) -> Value:
+    """A function of `ir.ops`."""
+    use.only()
+    op = OPS[ALIASES.get(use.name, use.name)]
+    if use.name in ("min", "max") and len(use.args) > 2:
+        out = value(use.args[0], scope)
+        for arg in use.args[1:]:
+            out = make(scope, op.name, use.span, out, value(arg, scope))
+        return out
+    assert op.arity is not None
+    use.count(op.arity)
+    return make(scope, op.name, use.span, *(value(a, scope) for a in use.args))
+
+
+ALIASES = {"float": "to_float", "int": "to_int"}
+WORDS = frozenset(
+    {"or", "and", "not", "eq", "ne", "le", "lt", "ge", "gt", "add", "sub", "mul", "div", "exact", "floordiv", "mod", "neg", "pow"}
+)
+
+
+def where(scope: Scope, use: Use) -> Value:
+    """`where(c, a, b)`; with a static condition only the taken branch is resolved."""
+    use.only()
+    use.count(3)
+    cond = conjunction(scope, value(use.args[0], scope), use.args[0].span)
+    if isinstance(cond, bool):
+        return value(use.args[1 if cond else 2], scope)
+    return make(scope, "where", use.span, cond, value(use.args[1], scope), value(use.args[2], scope))
+
+
+def clamp(scope: Scope, use: Use) -> Value:
+    """`clamp(x, lo, hi)` = min(max(x, lo), hi)."""
+    use.only()
+    use.count(3)
+    x, low, high = (value(a, scope) for a in use.args)
+    return make(scope, "min", use.span, make(scope, "max", use.span, x, low), high)
+
+
+def identity(scope: Scope, use: Use) -> Value:
+    use.only()
+    use.count(1)
+    return value(use.args[0], scope)
+
+
+def reduction_axes(scope: Scope, use: Use, body: Expr | None) -> list[AxisRef]:
+    """The axes between the brackets; without brackets the keys inside an attend, else every axis of the argument."""
+    if use.bracket is not None:
+        if use.bracket.fill is not None:
+            raise AttnTypeError("'else' belongs to reads, not to reductions", use.bracket.fill.span)
+        return flatten([axis_of(scope, item) for item in use.bracket.items])
+    if scope.attend is not None:
+        return [AxisRef(a, (a,)) for a in scope.attend.over]
+    return [AxisRef(a, (a,)) for a in (axes_of(body) if body is not None else ()) if a not in scope.lifted]
+
+
+def reduce(scope: Scope, use: Use) -> Value:
+    """sum, mean, prod, max, min, any, all, count, norm, lse."""
+    if use.bracket is None and use.args:
+        first = value(use.args[0], scope)
+        if isinstance(first, list) and len(use.args) == 1:
+            return {"sum": sum, "max": max, "min": min, "any": any, "all": all}[use.name](first)
+        if use.name in ("min", "max") and len(use.args) > 1:
+            return elementwise(scope, use)
+    use.only()
+    axes = reduction_axes(scope, use, None) if use.bracket is not None else []
+    with scope.binding(axes):
+        if use.name == "count":
+            use.count(0)
+            body: Value = True
+        else:
+            use.count(1)
+            body = value(use.args[0], scope)
+        if isinstance(body, Absent):
+            return body
+        cond = use.condition(scope)
+
+    def one(item: Value) -> Value:
+        e = to_expr(scope, item, use.span)
+        refs = axes or reduction_axes(scope, use, e)
+        atoms = tuple(dict.fromkeys(a for ref in refs for a in ref.atoms))
+        if use.name in ("any", "all") and kind_of(e) != "bool":
+            raise AttnTypeError(f"'{use.name}' needs a condition, found a value of kind {kind_of(e)}", use.span)
+        if use.name == "count" and cond is None and not atoms:
+            raise AttnTypeError("'count' needs axes to count over: count[j | ...]()", use.span)
+        missing = [a for a in atoms if a not in axes_of(e) and (cond is None or a not in axes_of(cond))]
+        if missing and use.name not in ("count",) and use.bracket is not None:
+            raise AttnTypeError(
+                f"nothing here depends on axis '{missing[0]}'", use.span, f"multiply by {missing[0]}.size if that is meant"
+            )
+        return Reduce(use.name, atoms, e, cond)
+
+    return lift(one, body)
+
+
+def along(scope: Scope, use: Use) -> Value:
+    """softmax, log_softmax, cumsum, cumprod: functions along axes that keep them. softmax(s; sink = e) adds exp(e) below."""
+    use.only(*(("sink", "plus_one") if use.name in ("softmax", "log_softmax") else ()))
+    use.count(1)
+    axes = flatten([axis_of(scope, item) for item in use.bracket.items]) if use.bracket is not None else []
+    with scope.binding(axes):
+        body = value(use.args[0], scope)
+        if isinstance(body, Absent):
+            return body
+        cond = use.condition(scope)
+    e = to_expr(scope, body, use.span)
+    refs = axes or reduction_axes(scope, use, e)
+    sink: Expr | None = None
+    if "sink" in use.options:
+        found = value(use.options["sink"], scope)
+        sink = None if isinstance(found, Absent) else to_expr(scope, found, use.options["sink"].span)
+    if "plus_one" in use.options and value(use.options["plus_one"], scope) is True:
+        sink = Const(0.0) if sink is None else sink
+    return Along(use.name, tuple(a for ref in refs for a in ref.atoms), e, cond, sink)
+
+
+def contracted(scope: Scope, use: Use, a: Expr, b: Expr) -> tuple[str, ...]:
+    """What dot and dist2 sum over: the axes in the brackets, else the last axis of a that b has too."""
+    if use.bracket is not None:
+        refs = flatten([axis_of(scope, item) for item in use.bracket.items])
+        return tuple(atom for ref in refs for atom in ref.atoms)
+    shared = [axis for axis in axes_of(a) if axis in axes_of(b)]
+    if not shared:
+        raise AttnTypeError(
+            f"'{use.name}' finds no common axis: ({', '.join(axes_of(a))}) and ({', '.join(axes_of(b))})",
+            use.span, f"name the axis, {use.name}[d](a, b), or rename one side, k[dk = dq]",
+        )  # fmt: skip
+    return (shared[-1],)
+
+
+def dot(scope: Scope, use: Use) -> Value:
+    """`dot(a, b)`: the sum over the last common axis of a * b. `dist2`: of (a - b)^2. `dist1`: of |a - b|."""
+    use.only()
+    use.count(2)
+    axes = flatten([axis_of(scope, item) for item in use.bracket.items]) if use.bracket is not None else []
+    with scope.binding(axes):
+        values = [value(a, scope) for a in use.args]
+    for v in values:
+        if isinstance(v, Absent):
+            return v
+    a, b = (to_expr(scope, v, node.span, "a tensor") for v, node in zip(values, use.args, strict=True))
+    over = contracted(scope, use, a, b)
+    scope.builder.contracted.update(over)
+    bodies = {
+        "dot": lambda: apply("mul", a, b),
+        "dist2": lambda: apply("pow", apply("sub", a, b), 2),
+        "dist1": lambda: apply("abs", apply("sub", a, b)),
+    }
+    return Reduce("sum", over, bodies[use.name]())
+
+
+def linear(scope: Scope, use: Use) -> Value:
+    """`linear(x, w, b)`: contract the last stored dim of w with x, keep the other axes of w, add b when it is there."""
+    use.only()
+    use.count(2, 3)
+    x_value, w_value = value(use.args[0], scope), value(use.args[1], scope)
+    for v in (x_value, w_value):
+        if isinstance(v, Absent):
+            return v
+    x, w = to_expr(scope, x_value, use.args[0].span, "a tensor"), to_expr(scope, w_value, use.args[1].span, "a weight")
+    over = _last_dim(scope, w, use.args[1].span)
+    at = {}
+    inverse = {twin: base for base, twin in scope.twins.items()}
+    for axis in over:
+        if axis not in axes_of(x):
+            base = inverse.get(axis)
+            if base is None or base not in axes_of(x):
+                raise AttnTypeError(
+                    f"'linear' contracts axis '{axis}' of the weight, which x ({', '.join(axes_of(x))}) does not have", use.span,
+                    "rename it at use, x[c = c2], or write the sum out",
+                )  # fmt: skip
+            at[base] = Index(axis)
+    x = substitute(x, at)
+    outer = [a for a in axes_of(w) if a not in over]
+    shared = [a for a in outer if a in axes_of(x)]
+    if shared:
+        raise AttnTypeError(
+            f"'linear' would pair axis '{shared[0]}' of x and the weight one by one", use.span, "write the sum out: sum[c](w * x)"
+        )
+    out: Expr = Reduce("sum", over, apply("mul", x, w))
+    if len(use.args) == 3:
+        bias = value(use.args[2], scope)
+        if not isinstance(bias, Absent) and bias is not None:
+            out = apply("add", out, to_expr(scope, bias, use.args[2].span))
+    return out
+
+
+def _last_dim(scope: Scope, w: Expr, span: Span) -> tuple[str, ...]:
+    free = axes_of(w)
+    if isinstance(w, Read) and w.source in scope.builder.inputs:
+        for dim in reversed(scope.builder.inputs[w.source].dims):
+            atoms = tuple(a for a in dim if a in free)
+            if atoms:
+                return atoms
+    if not free:
+        raise AttnTypeError("the weight of 'linear' is a scalar", span)
+    return free[-1:]
+
+
+def pick(scope: Scope, use: Use) -> Value:
+    """topk[t -> w], argmax[c], argsort[n], sort[w], positions[n -> s], in_top[j | cond](e; n = w)."""
+    use.only(*(("n",) if use.name == "in_top" else ()))
+    use.count(1)
+    if use.bracket is None or len(use.bracket.items) != 1:
+        raise AttnTypeError(f"'{use.name}' needs one axis in brackets", use.span)
+    item = use.bracket.items[0]
+    arrow = use.name in ("topk", "positions")
+    if arrow != isinstance(item, tree.Arrow):
+        raise AttnTypeError(f"write {use.name}[{'n -> w' if arrow else 'n'}](...)", item.span)
+    source = single(scope, item.left if isinstance(item, tree.Arrow) else item)
+    target = single(scope, item.right) if isinstance(item, tree.Arrow) else source
+    with scope.binding([source]):
+        found = value(use.args[0], scope)
+        if isinstance(found, Absent):
+            return found
+        cond = use.condition(scope)
+    e = to_expr(scope, found, use.args[0].span)
+    if len(source.atoms) != 1 or len(target.atoms) != 1:
+        raise AttnTypeError(f"'{use.name}' works along one atomic axis", use.span)
+    axis, to = source.atoms[0], target.atoms[0]
+    if axis not in axes_of(e):
+        raise AttnTypeError(f"the argument of '{use.name}' has no axis '{source.name}'", use.span)
+    if use.name == "positions" and kind_of(e) != "bool":
+        raise AttnTypeError("'positions' needs a condition", use.args[0].span)
+    free = axes_of(e) if cond is None else tuple(dict.fromkeys((*axes_of(e), *axes_of(cond))))
+    axes = tuple(a for a in free if a != axis) if use.name == "argmax" else tuple(to if a == axis else a for a in free)
+    count = None
+    if use.name == "in_top":
+        if "n" not in use.options:
+            raise AttnTypeError("'in_top' needs n: in_top[j](e; n = 8)", use.span)
+        count = to_expr(scope, value(use.options["n"], scope), use.options["n"].span)
+    kind = "bool" if use.name == "in_top" else kind_of(e) if use.name == "sort" else "int"
+    name = scope.builder.fresh(use.name)
+    if scope.is_local(e):
+        raise AttnTypeError(
+            f"'{use.name}' cannot select by pair values of an attend", use.span, "compute the ranking before the attend"
+        )
+    scope.builder.emit(Pick(name, axes, kind, use.name, axis, to, e, cond, count, use.span), use.span)
+    return reference(name, axes, kind)
+
+
+def fourier(scope: Scope, use: Use) -> Value:
+    """`rfft[h, w -> wv](x)` and `irfft[h, wv -> w](x)`; the last axis is the halved one."""
+    use.only()
+    use.count(1)
+    items = use.bracket.items if use.bracket is not None else ()
+    if not items or not isinstance(items[-1], tree.Arrow) or any(isinstance(i, tree.Arrow) for i in items[:-1]):
+        raise AttnTypeError(f"write {use.name}[h, w -> wv](x)", use.span)
+    last = items[-1]
+    assert isinstance(last, tree.Arrow)
+    refs = [single(scope, i) for i in items[:-1]] + [single(scope, last.left)]
+    target = single(scope, last.right)
+    found = value(use.args[0], scope)
+    if isinstance(found, Absent):
+        return found
+    e = to_expr(scope, found, use.args[0].span)
+    base = e if is_plain(e) else scope.store(e, "t", use.span)
+    assert isinstance(base, Read)
+    axes = tuple(target.atoms[0] if a == refs[-1].atoms[0] else a for a in axes_of(base))
+    kind = "complex" if use.name == "rfft" else "float"
+    name = scope.builder.fresh(use.name)
+    along_axes = tuple(ref.atoms[0] for ref in refs)
+    source = scope.builder.assign("t", base, span=use.span) if not _whole(scope, base) else base
+    scope.builder.emit(Call(name, axes, kind, use.name, (source.source,), along_axes, target.atoms[0], span=use.span), use.span)
+    return reference(name, axes, kind)
+
+
+def _whole(scope: Scope, base: Read) -> bool:
+    """Whether a plain reference has its axes under the names they were stored with."""
+    known = {n.name: n.axes for block in scope.builder.blocks for n in block if hasattr(n, "axes")}
+    return known.get(base.source) == axes_of(base)
+
+
+def gradient(scope: Scope, use: Use) -> Value:
+    """`grad(scalar, x)`: the gradient of a scalar with respect to a named tensor."""
+    use.only()
+    use.count(2)
+    target = to_expr(scope, value(use.args[0], scope), use.args[0].span)
+    if axes_of(target):
+        raise AttnTypeError(
+            f"'grad' differentiates a scalar, found axes ({', '.join(axes_of(target))})", use.args[0].span, "sum it first"
+        )
+    wrt = to_expr(scope, value(use.args[1], scope), use.args[1].span)
+    if not is_plain(wrt) or not isinstance(wrt, Read):
+        raise AttnTypeError("'grad' differentiates with respect to a named tensor", use.args[1].span)
+    source = target if isinstance(target, Read) else scope.builder.assign("t", target, span=use.span)
+    name = scope.builder.fresh("grad")
+    scope.builder.emit(Call(name, axes_of(wrt), "float", "grad", (source.source, wrt.source), span=use.span), use.span)
+    return reference(name, axes_of(wrt), "float")
+
+
+def present(scope: Scope, use: Use) -> Value:
+    """Whether an optional input or parameter was given."""
+    use.only()
+    use.count(1)
+    found = value(use.args[0], scope)
+    return not (isinstance(found, Absent) or found is None)
+
+
+def eye(scope: Scope, use: Use) -> Value:
+    """`eye(m, m')`: 1 where the positions agree."""
+    use.count(2)
+    return make(scope, "where", use.span, make(scope, "eq", use.span, *(value(a, scope) for a in use.args)), 1, 0)
+
+
+def static_list(fn: Callable[..., Value]) -> Entry:
+    """A function of static lists."""
+
+    def entry(scope: Scope, use: Use) -> Value:
+        use.only()
+        values = [value(a, scope) for a in use.args]
+        for v in values:
+            if isinstance(v, Absent):
+                return v
+            if not is_static(v):
+                raise AttnTypeError(f"'{use.name}' works on lists known while compiling, found {describe(v)}", use.span)
+        try:
+            return fn(*values)
+        except (TypeError, ValueError) as reason:
+            raise AttnTypeError(f"'{use.name}' does not take this: {reason}", use.span) from None
+
+    return entry
+
+
+def _partition(groups: list, total: int) -> bool:
+    return sorted(x for group in groups for x in group) == list(range(total))
+
+
+def rank(scope: Scope, use: Use) -> Value:
+    """The number of axes of a tensor."""
+    use.count(1)
+    name = use.args[0].plain if isinstance(use.args[0], tree.Name) else None
+    if name in scope.ranks:
+        return scope.ranks[name]
+    found = value(use.args[0], scope)
+    return (
+        found
+        if isinstance(found, Absent)
+        else len([a for a in axes_of(to_expr(scope, found, use.span)) if a not in scope.lifted])
+    )
+
+
+def joined(scope: Scope, use: Use) -> Value:
+    """`concat[a ++ b](x, y)`."""
+    use.only()
+    if use.bracket is None or len(use.bracket.items) != 1:
+        raise AttnTypeError("write concat[a ++ b](x, y)", use.span)
+    total = single(scope, use.bracket.items[0])
+    values = [value(a, scope) for a in use.args]
+    for v in values:
+        if isinstance(v, Absent):
+            return v
+    if len(total.atoms) != 1 or not scope.builder.axes[total.atoms[0]].parts:
+        raise AttnTypeError(f"'{total.name}' is not a direct sum of axes", use.span, "write concat[a ++ b](x, y)")
+    return concat(scope, total, values, use.span)
+
+
+def parts(scope: Scope, use: Use) -> Value:
+    """`split(x)`, `split[z](x)`."""
+    use.only()
+    use.count(1)
+    axis = single(scope, use.bracket.items[0]) if use.bracket is not None else None
+    found = value(use.args[0], scope)
+    return found if isinstance(found, Absent) else split(scope, to_expr(scope, found, use.span), axis, use.span)
+
+
+FUNCTIONS: dict[str, Entry] = {
+    **{name: elementwise for name in OPS if name not in WORDS},
+    **dict.fromkeys(ALIASES, elementwise),
+    **dict.fromkeys(REDUCERS, reduce),
+    **dict.fromkeys(ALONG, along),
+    **dict.fromkeys(("dot", "dist2", "dist1"), dot),
+    **dict.fromkeys(("topk", "argmax", "argsort", "sort", "positions", "in_top"), pick),
+    "where": where, "clamp": clamp, "identity": identity, "linear": linear, "rfft": fourier, "irfft": fourier, "grad": gradient,
+    "present": present, "eye": eye, "rank": rank, "concat": joined, "split": parts,
+    "len": static_list(len), "zip": static_list(lambda *xs: [list(x) for x in zip(*xs, strict=True)]),
+    "distinct": static_list(lambda xs: len({repr(x) for x in xs}) == len(xs)),
+    "increasing": static_list(lambda xs: all(a < b for a, b in pairwise(xs))),
+    "partition": static_list(_partition),
+}  # fmt: skip
+"""Every built-in function by name. Definitions of the file and the prelude come before these."""
+
+
+def name_of(scope: Scope, node: tree.Expr) -> str | None:
+    """The name that is called, for `f(..)` and `f[..](..)`."""
+    base = node.base if isinstance(node, tree.Bracket) else node
+    return name_text(scope, base) if isinstance(base, tree.Name) and not base.primes else None
