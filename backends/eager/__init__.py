@@ -1,0 +1,1 @@
+"""The eager backend: PyTorch operators, any device, float64 for float64. See `interpreter`."""

@@ -1,0 +1,188 @@
+"""Sizes at run time: every axis gets its length from the shapes of the tensors and the program's size equations.
+
+Arithmetic is Python's own: exact integers, and doubles where a parameter is a float, so `floor((n - 1) * ratio)` means what it says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import AttnShapeError, AttnUnsupportedError, AttnValueError
+from .expr import Apply, Const, Expr, Read, Size, walk
+from .nodes import Axis, Input, Program
+
+
+def _exact(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int):
+        if b == 0 or a % b:
+            raise AttnShapeError(f"{a} is not a multiple of {b}")
+        return a // b
+    return a / b
+
+
+def _guarded(fn: Callable[[float], float], at_edge: Callable[[float], float]) -> Callable[[float], float]:
+    """A function of a double that gives the IEEE result where Python's raises."""
+
+    def safe(x: float) -> float:
+        try:
+            return fn(x)
+        except (ValueError, OverflowError):
+            return at_edge(x)
+
+    return safe
+
+
+SCALAR: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "neg": lambda a: -a,
+    "div": lambda a, b: a / b if b else math.nan if a == 0 or a != a else math.copysign(math.inf, a),
+    "exact": _exact, "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "cdiv": lambda a, b: -(-a // b),
+    "pow": lambda a, b: a**b, "min": min, "max": max, "abs": abs, "sign": lambda a: (a > 0) - (a < 0),
+    "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a,
+    "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "le": lambda a, b: a <= b, "lt": lambda a, b: a < b,
+    "ge": lambda a, b: a >= b, "gt": lambda a, b: a > b, "where": lambda c, a, b: a if c else b,
+    "floor": math.floor, "ceil": math.ceil, "round": round, "isqrt": lambda a: math.isqrt(int(a)),
+    "to_float": float, "to_int": int, "isnan": lambda a: a != a, "stop_grad": lambda a: a,
+    "sqrt": _guarded(math.sqrt, lambda x: math.nan), "rsqrt": lambda a: 1 / math.sqrt(a) if a > 0 else math.inf if a == 0 else math.nan,
+    "exp": _guarded(math.exp, lambda x: math.inf), "exp2": _guarded(lambda x: 2.0**x, lambda x: math.inf),
+    "expm1": _guarded(math.expm1, lambda x: math.inf), "log1p": _guarded(math.log1p, lambda x: -math.inf if x == -1 else math.nan),
+    "log": _guarded(math.log, lambda x: -math.inf if x == 0 else math.nan),
+    "log2": _guarded(math.log2, lambda x: -math.inf if x == 0 else math.nan),
+    "sin": math.sin, "cos": math.cos, "tan": math.tan, "atan": math.atan, "tanh": math.tanh, "erf": math.erf,
+    "sigmoid": lambda a: 1 / (1 + math.exp(-a)) if a > -700 else 0.0, "relu": lambda a: max(a, 0.0),
+    "softplus": lambda a: math.log1p(math.exp(-abs(a))) + max(a, 0.0), "silu": lambda a: a / (1 + math.exp(-a)) if a > -700 else 0.0,
+    "elu": lambda a: a if a > 0 else math.expm1(a), "gelu": lambda a: a * 0.5 * (1 + math.erf(a / math.sqrt(2))),
+    "gelu_tanh": lambda a: 0.5 * a * (1 + math.tanh(math.sqrt(2 / math.pi) * (a + 0.044715 * a**3))),
+    "logsigmoid": lambda a: min(a, 0.0) - math.log1p(math.exp(-abs(a))), "complex": complex,
+    "real": lambda a: a.real, "imag": lambda a: a.imag,
+}  # fmt: skip
+"""Every elementwise operation on Python numbers."""
+
+
+class Unknown(Exception):
+    """A size that is needed is not known (yet)."""
+
+
+def scalar(expr: Expr, sizes: Mapping[str, int], reads: Callable[[Read], Any] | None = None) -> Any:
+    """The number a scalar expression gives. Raises Unknown for a missing size."""
+    match expr:
+        case Const(value):
+            return value
+        case Size(axis):
+            if axis not in sizes:
+                raise Unknown(axis)
+            return sizes[axis]
+        case Apply("where", (cond, a, b)):
+            return scalar(a if scalar(cond, sizes, reads) else b, sizes, reads)
+        case Apply(op, args):
+            return SCALAR[op](*(scalar(a, sizes, reads) for a in args))
+        case Read() if reads is not None:
+            return reads(expr)
+    raise Unknown("data")
+
+
+def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The length of every axis, from the shapes of the inputs. Raises AttnShapeError with the tensor, the dim and the axis."""
+    sizes: dict[str, int] = {}
+    for tensor in program.inputs:
+        if tensor.name not in shapes:
+            raise AttnShapeError(f"input '{tensor.name}' is missing", tensor.span)
+        shape = shapes[tensor.name]
+        if len(shape) != len(tensor.dims):
+            raise AttnShapeError(
+                f"'{tensor.name}' has {len(shape)} dims {tuple(shape)}, expected {len(tensor.dims)}: [{dims_text(tensor)}]",
+                tensor.span,
+            )
+    progress = True
+    while progress:
+        progress = False
+        for axis in program.axes:
+            progress |= _from_equation(axis, sizes)
+        for tensor in program.inputs:
+            for dim, length in zip(tensor.dims, shapes[tensor.name], strict=True):
+                progress |= _from_dim(dim, length, sizes)
+    missing = [a.name for a in program.axes if a.name not in sizes]
+    if missing:
+        raise AttnShapeError(f"the size of axis '{missing[0]}' does not follow from the tensors", None, "give it in 'where'")
+    _agree(program, shapes, sizes)
+    return sizes
+
+
+def _from_equation(axis: Axis, sizes: dict[str, int]) -> bool:
+    if axis.size is None:
+        return False
+    if axis.name in sizes:
+        return _backwards(axis, sizes)
+    try:
+        found = scalar(axis.size, sizes)
+    except Unknown:
+        return False
+    if isinstance(found, float) and found.is_integer():
+        found = int(found)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise AttnShapeError(f"axis '{axis.name}' would have size {found}")
+    sizes[axis.name] = found
+    return True
+
+
+def _backwards(axis: Axis, sizes: dict[str, int]) -> bool:
+    """Twins give each other's size; a direct sum and all parts but one give that part."""
+    if isinstance(axis.size, Size) and axis.size.axis not in sizes:
+        sizes[axis.size.axis] = sizes[axis.name]
+        return True
+    open_parts = [p for p in axis.parts if any(a not in sizes for a in p)]
+    if len(open_parts) == 1 and len(open_parts[0]) == 1:
+        rest = sum(math.prod(sizes[a] for a in p) for p in axis.parts if p is not open_parts[0])
+        if sizes[axis.name] >= rest:
+            sizes[open_parts[0][0]] = sizes[axis.name] - rest
+            return True
+    return False
+
+
+def _from_dim(dim: tuple[str, ...], length: int, sizes: dict[str, int]) -> bool:
+    unknown = [a for a in dim if a not in sizes]
+    if len(unknown) != 1:
+        return False
+    rest = math.prod(sizes[a] for a in dim if a in sizes)
+    if rest == 0 or length % rest:
+        return False
+    sizes[unknown[0]] = length // rest
+    return True
+
+
+def dims_text(tensor: Input) -> str:
+    """Stored dims as the language writes them."""
+    return ", ".join(d[0] if len(d) == 1 else "(" + " ".join(d) + ")" if d else "1" for d in tensor.dims)
+
+
+def _agree(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> None:
+    for tensor in program.inputs:
+        for n, (dim, length) in enumerate(zip(tensor.dims, shapes[tensor.name], strict=True)):
+            want = math.prod(sizes[a] for a in dim)
+            if want != length:
+                shown = " * ".join(f"{a} = {sizes[a]}" for a in dim) or "a dim of size 1"
+                raise AttnShapeError(
+                    f"dim {n} of '{tensor.name}' has size {length}, expected {want} ({shown}) in [{dims_text(tensor)}]",
+                    tensor.span,
+                )
+    for axis in program.axes:
+        if axis.size is not None:
+            found = scalar(axis.size, sizes)
+            if found != sizes[axis.name]:
+                raise AttnShapeError(f"axis '{axis.name}' has size {sizes[axis.name]} in the tensors, its equation gives {found}")
+
+
+def check(program: Program, sizes: Mapping[str, int]) -> None:
+    """Check every `require`. Raises AttnValueError at the condition that does not hold."""
+    for item in program.checks:
+        if item.data or any(isinstance(e, Read) for e in walk(item.cond)):
+            continue
+        try:
+            holds = scalar(item.cond, sizes)
+        except Unknown as reason:
+            raise AttnUnsupportedError(f"this requirement needs '{reason}', which is not known", item.span) from None
+        if not holds:
+            named = sorted({e.axis for e in walk(item.cond) if isinstance(e, Size)})
+            values = ", ".join(f"{a} = {sizes[a]}" for a in named)
+            raise AttnValueError("this requirement does not hold", item.span, f"with {values}" if values else "")

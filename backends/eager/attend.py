@@ -1,0 +1,189 @@
+"""Attends in PyTorch: pair values are formed block by block of rows, so that large maps are never whole in memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from attncc.errors import AttnValueError
+from attncc.ir.expr import Along, Apply, Expr, Index, Read, Reduce, axes_of, walk
+from attncc.ir.nodes import Attend
+
+from .elementwise import cast
+from .evaluate import Evaluator
+from .named import Named, Value, aligned, union
+from .reduce import _full, einsum
+
+BLOCK = 2**24
+"""Pair values computed at a time; larger attends go block by block, recomputed in the backward pass."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Part of a row axis."""
+
+    axis: str
+    start: int
+    length: int
+
+
+def attend(ev: Evaluator, node: Attend) -> dict[str, Value]:
+    """The values an attend defines."""
+    wanted = ([node.name] if node.name else []) + [e.name for e in node.emits]
+    axis = _splittable(ev, node)
+    pairs = _pairs(ev, node)
+    if axis is None or pairs <= BLOCK:
+        return _block(ev, node, None)
+    length = max(1, int(ev.sizes[axis] * BLOCK / pairs))
+    parts: list[dict[str, Value]] = []
+    for start in range(0, ev.sizes[axis], length):
+        block = Block(axis, start, min(length, ev.sizes[axis] - start))
+        if torch.is_grad_enabled():
+            parts.append(checkpoint(_block, ev, node, block, use_reentrant=False))
+        else:
+            parts.append(_block(ev, node, block))
+    return {name: _joined([p[name] for p in parts], axis) for name in wanted}
+
+
+def _joined(parts: list[Value], axis: str) -> Value:
+    first = parts[0]
+    if not isinstance(first, Named) or axis not in first.axes:
+        return first
+    return Named(torch.cat([p.t for p in parts if isinstance(p, Named)], first.axes.index(axis)), first.axes)
+
+
+def _pairs(ev: Evaluator, node: Attend) -> int:
+    """How many pair values the largest intermediate holds."""
+    most = 0
+    for segment in node.segments:
+        for _, score in segment.scores:
+            for e in walk(score):
+                if isinstance(e, Reduce) and not _is_product(e.body):
+                    most = max(most, math.prod(ev.sizes[a] for a in (*axes_of(e.body),)))
+            most = max(most, math.prod(ev.sizes[a] for a in axes_of(score)))
+    for _, e in (*node.maps, *node.posts):
+        most = max(most, math.prod(ev.sizes[a] for a in axes_of(e)))
+    return most
+
+
+def _is_product(e: Expr) -> bool:
+    return isinstance(e, Apply) and e.op == "mul"
+
+
+def _splittable(ev: Evaluator, node: Attend) -> str | None:
+    """The longest row axis along which blocks are independent: no map, post or emit looks across it."""
+    own = {n for n, _ in (*node.maps, *node.posts)} | {n for s in node.segments for n, _ in s.scores} | {"admitted"}
+    busy: set[str] = set()
+    for e in (
+        e for root in (*(x for _, x in node.maps), *(x for _, x in node.posts), *(m.expr for m in node.emits)) for e in walk(root)
+    ):
+        if isinstance(e, Reduce | Along):
+            busy |= set(e.axes)
+        if isinstance(e, Read) and e.source in own:
+            moved = [i for i in e.index if not isinstance(i, Index)]
+            if moved:
+                return None
+    emitted = [set(m.axes) for m in node.emits]
+    free = [a for a in node.rows if a not in busy and a in (node.axes or a) and all(a in axes for axes in emitted)]
+    return max(free, key=lambda a: ev.sizes[a], default=None)
+
+
+def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Value]:
+    ev = outer.child()
+    if block is not None:
+        ev.windows[block.axis] = (block.start, block.length)
+    scores, admitted, mix = _segments(ev, node)
+    ev.values.update(scores)
+    ev.pairs = {*scores, *(n for n, _ in (*node.maps, *node.posts)), "admitted"}
+    ev.admitted = admitted
+    over = node.over
+    ev.values["admitted"] = _full(ev, True if admitted is None else admitted, (*node.rows, *over))
+    weight: Value = 0.0
+    for name, e in node.maps:
+        weight = cast(ev.eval(e), "float", ev.acc)
+        if admitted is not None:
+            axes = union([weight, admitted])
+            t = aligned(_full(ev, weight, ()), axes)
+            weight = Named(torch.where(aligned(admitted, axes), t, torch.zeros((), dtype=t.dtype, device=t.device)), axes)
+            if node.empty != "zero":
+                weight = _empty(ev, node, e, weight, admitted)
+        ev.values[name] = weight
+    for name, e in node.posts:
+        ev.cache.clear()
+        weight = cast(ev.eval(e), "float", ev.acc)
+        ev.values[name] = weight
+    out: dict[str, Value] = {}
+    if node.name:
+        assert mix is not None
+        spread = _full(ev, weight, tuple(a for a in over if a not in union([weight, mix])))
+        mixed = einsum([spread, _full(ev, cast(mix, "float", ev.acc), ())], over)
+        out[node.name] = _ordered(ev, mixed, node.axes)
+    for emit in node.emits:
+        ev.cache.clear()
+        ev.values[emit.name] = value = ev.eval(emit.expr)
+        out[emit.name] = _ordered(ev, value, emit.axes) if emit.axes else value
+    return out
+
+
+def _ordered(ev: Evaluator, v: Value, axes: tuple[str, ...]) -> Named:
+    full = _full(ev, v, axes)
+    return Named(aligned(full, axes), axes)
+
+
+def _segments(ev: Evaluator, node: Attend) -> tuple[dict[str, Value], Named | None, Value | None]:
+    """Scores, admitted pairs and mixed values; several segments are laid side by side along the key axis."""
+    if not node.keys:
+        segment = node.segments[0]
+        mask = None if segment.mask is None else ev.eval(segment.mask)
+        admitted = None if mask is None else _full(ev, mask, ())
+        scores: dict[str, Value] = {}
+        for name, e in segment.scores:
+            scores[name] = ev.values[name] = ev.eval(e)
+        return scores, admitted, None if segment.mix is None else ev.eval(segment.mix)
+    key = node.keys[0]
+    names = [n for n, _ in node.segments[0].scores]
+    columns: dict[str, list[tuple[Value, tuple[str, ...]]]] = {n: [] for n in names}
+    masks: list[tuple[Value, tuple[str, ...]]] = []
+    mixes: list[tuple[Value, tuple[str, ...]]] = []
+    for segment in node.segments:
+        for name, e in segment.scores:
+            columns[name].append((ev.eval(e), segment.over))
+        masks.append((True if segment.mask is None else ev.eval(segment.mask), segment.over))
+        if segment.mix is not None:
+            mixes.append((ev.eval(segment.mix), segment.over))
+    admitted = None if all(s.mask is None for s in node.segments) else _beside(ev, masks, key)
+    return {n: _beside(ev, c, key) for n, c in columns.items()}, admitted, _beside(ev, mixes, key) if mixes else None
+
+
+def _beside(ev: Evaluator, parts: list[tuple[Value, tuple[str, ...]]], key: str) -> Named:
+    """Values of several segments along one key axis."""
+    rows = tuple(dict.fromkeys(a for v, over in parts for a in union([v]) if a not in over))
+    columns = []
+    for v, over in parts:
+        t = _full(ev, v, (*rows, *over))
+        lined = aligned(t, (*rows, *over))
+        columns.append(lined.reshape(*lined.shape[: len(rows)], math.prod(lined.shape[len(rows) :])))
+    dtype = columns[0].dtype
+    for c in columns[1:]:
+        dtype = torch.promote_types(dtype, c.dtype)
+    return Named(torch.cat([c.to(dtype) for c in columns], -1), (*rows, key))
+
+
+def _empty(ev: Evaluator, node: Attend, e: Expr, weight: Value, admitted: Named) -> Value:
+    """Rows without an admitted key: equal weights over every key, masked ones included, or an error."""
+    over = tuple(a for a in node.over if not isinstance(e, Along) or a in e.axes)
+    full = _full(ev, admitted, over)
+    dims = [full.axes.index(a) for a in over]
+    some = full.t
+    for d in sorted(dims, reverse=True):
+        some = some.any(d)
+    left = Named(some, tuple(a for a in full.axes if a not in over))
+    if node.empty == "error":
+        if not bool(left.t.all()):
+            raise AttnValueError("a row has no admitted key", node.span, "this attend says 'empty error'")
+        return weight
+    count = math.prod(ev.sizes[a] for a in over)
+    return ev.eval_apply("where", [left, weight, 1.0 / max(count, 1)])
