@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import io
 import os
+import re
 import sys
 import tempfile
 import time
@@ -24,7 +25,7 @@ from attncc.backends.triton.machine.toolchain import (
     resources_from_log,
 )
 
-from attncc.errors import AttnUnsupportedError
+from attncc.errors import AttnUnsupportedError, AttnValueError
 
 Json = dict[str, Any]
 
@@ -160,7 +161,8 @@ def compile_kernel(
 ) -> Compiled:
     """Compiles a `@triton.jit` function in this process. Arguments as in `Request`; nothing is cached.
 
-    Raises `AttnUnsupportedError` when Triton is absent, refuses the kernel, or runs as an interpreter.
+    Raises `AttnUnsupportedError` when Triton is absent, refuses the kernel, or runs as an interpreter, and
+    `AttnValueError` when an argument has neither a type nor a value.
     """
     _require_triton()
     import triton
@@ -172,26 +174,34 @@ def compile_kernel(
             help="with TRITON_INTERPRET=1 kernels are interpreted: unset it, or compile in a process of its own",
         )
     names = list(kernel.arg_names)
+    if missing := [n for n in names if n not in constants and n not in signature]:
+        raise AttnValueError(f"'{kernel.__name__}' needs a type or a value for {', '.join(missing)}")
     if aligned is None:
         aligned = [n for n, t in signature.items() if t.startswith("*") or t in {"i32", "i64", "u32", "u64"}]
     source = ASTSource(
         fn=kernel,
-        signature={n: "constexpr" if n in constants else signature[n] for n in names if n in constants or n in signature},
+        signature={n: "constexpr" if n in constants else signature[n] for n in names},
         constexprs=dict(constants),
         attrs={(names.index(n),): [["tt.divisibility", 16]] for n in aligned},
     )
-    asked = {"num_warps": warps, "num_stages": stages, **(options or {})}
+    # Contraction to fma is on unless asked otherwise: Triton's default changes between versions.
+    asked = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True, **(options or {})}
     start = time.perf_counter()
     try:
         with _fresh_cache() as log:
             done = triton.compile(source, target=target.gpu(), options=asked)
     except Exception as error:  # the compiler raises all kinds
-        text = str(error).strip()
         raise AttnUnsupportedError(
-            f"Triton {triton.__version__} cannot compile '{kernel.__name__}' for {target}: {type(error).__name__}"
-            + (f": {text.splitlines()[-1][:300]}" if text else "")
+            f"Triton {triton.__version__} cannot compile '{kernel.__name__}' for {target}: {_reason(error)}"
         ) from error
     return _record(done, target, warps, stages, constants, log.getvalue(), time.perf_counter() - start)
+
+
+def _reason(error: Exception) -> str:
+    """The line of a compiler's message that says what is wrong: ptxas names it, Triton puts it last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if re.search(r"\b(error|fatal)\s*:", line)]
+    return f"{type(error).__name__}: {(named or lines or ['no message'])[0 if named else -1][:300]}"
 
 
 def _record(

@@ -68,9 +68,9 @@ class Flow:
         self.graph = _graph(function, self.blocks)
         self._dominators: dict[int, int] = {}
         for root in function.roots:
-            for node, parent in nx.immediate_dominators(self.graph, root).items():
-                # The root maps to itself or to None, by networkx version.
-                self._dominators.setdefault(node, root if parent is None else parent)
+            above = nx.immediate_dominators(self.graph, root)
+            for node in (root, *(n for n in above if n != root)):  # what networkx maps the root to depends on its version
+                self._dominators.setdefault(node, root if node == root else above[node])
         self.reachable = frozenset(self._dominators)
 
     def dominates(self, above: int, below: int) -> bool:

@@ -54,33 +54,46 @@ class Worker:
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str] = queue.Queue()
         self._errors: IO[str] | None = None
+        self._fresh = True
 
     def compile(self, request: Request, time_limit: float = 60.0) -> Compiled | Failed:
-        """Compiles one request. Never raises for what the compiler does."""
+        """Compiles one request within `time_limit` seconds. Never raises for what the compiler does."""
         started = time.perf_counter()
-        limit = time_limit if self._process is not None else time_limit + _START_S
-        process = self._start()
-        assert process.stdin is not None
+        line: str | None
         try:
-            process.stdin.write(json.dumps(request.to_json()) + "\n")
-            process.stdin.flush()
-            line = self._answers.get(timeout=limit)
+            process = self._start()
+            line = self._answers.get(timeout=_START_S) if self._fresh else "ready"
+            self._fresh = False
+            if line:
+                started = time.perf_counter()
+                assert process.stdin is not None
+                process.stdin.write(json.dumps(request.to_json()) + "\n")
+                process.stdin.flush()
+                line = self._answers.get(timeout=time_limit)
         except queue.Empty:
+            seconds = time.perf_counter() - started
             self.close()
-            return Failed(request, Reason.TIMED_OUT, f"no answer within {limit:g} s", time.perf_counter() - started)
-        except OSError:
-            line = ""
+            return Failed(request, Reason.TIMED_OUT, f"no answer within {seconds:.0f} s", seconds)
+        except BrokenPipeError:
+            line = None
         seconds = time.perf_counter() - started
         if not line:
-            code = process.wait()
-            words = self._last_words()
-            self.close()
-            end = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
-            return Failed(request, Reason.CRASHED, f"the compiler's process ended {end}: {words}", seconds)
+            return Failed(request, Reason.CRASHED, self._end(), seconds)
         answer: dict[str, Any] = json.loads(line)
         if "failed" in answer:
             return Failed(request, Reason.REFUSED, answer["failed"], seconds)
         return Compiled.from_json(answer["compiled"])
+
+    def _end(self) -> str:
+        """How the process ended, which it has."""
+        process = self._process
+        assert process is not None
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # leaves it to `close`, so that its group's id stays taken
+        words = self._last_words()
+        self.close()
+        code = process.returncode
+        end = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with code {code}"
+        return f"the compiler's process ended {end}" + (f": {words}" if words else "")
 
     def close(self) -> None:
         """Ends the process and whatever it started."""
@@ -121,6 +134,7 @@ class Worker:
             start_new_session=True,  # so that `close` can end ptxas with it
         )
         self._answers = queue.Queue()
+        self._fresh = True
         threading.Thread(target=_forward, args=(self._process.stdout, self._answers), daemon=True).start()
         return self._process
 

@@ -36,7 +36,7 @@ GROUP_WARPS = 4  # warps that issue one wgmma together
 _LANEWISE = frozenset({Kind.MUFU, Kind.FP32, Kind.FP32X2, Kind.HALF, Kind.COMPARE, Kind.PACK})
 _SHARED = frozenset({Kind.SHARED_LOAD, Kind.SHARED_STORE, Kind.ASYNC_COPY})
 _LOADS = frozenset({Kind.GLOBAL_LOAD, Kind.GLOBAL_STORE, Kind.ASYNC_COPY, Kind.LOCAL_LOAD, Kind.LOCAL_STORE, Kind.ATOMIC})
-_SPILLS = frozenset({Kind.LOCAL_LOAD, Kind.LOCAL_STORE})
+_LOCAL = frozenset({Kind.LOCAL_LOAD, Kind.LOCAL_STORE})
 _APART = frozenset({Kind.MATRIX, Kind.MUFU, Kind.GROUP})  # what `others` leaves out
 
 
@@ -44,7 +44,8 @@ _APART = frozenset({Kind.MATRIX, Kind.MUFU, Kind.GROUP})  # what `others` leaves
 class LoopReport:
     """One loop, or several that run at the same time.
 
-    - `label`: header addresses. `depth`: 1 for an outermost loop. `inner`: no nested loop.
+    - `label`: header address, or `together` for all loops of a warp-specialised kernel.
+    - `depth`: 1 for an outermost loop. `inner`: no nested loop.
     - `warps`: how many warps of a program execute it. `counts`: instructions of one warp in one iteration, by class.
     - `opcodes`: the same by opcode. `conditional`: how many of them some iterations or warps skip.
     - `flops`: matrix FLOP of an iteration, by operand type. `elements`: score elements of an iteration, None if unknown.
@@ -104,9 +105,9 @@ class LoopReport:
         return self.ideal / self.serial if self.ideal else None
 
     @property
-    def spilled(self) -> int:
-        """Spill stores and loads of one warp in one iteration."""
-        return sum(n for kind, n in self.counts.items() if kind in _SPILLS)
+    def local(self) -> int:
+        """Local memory instructions of one warp in one iteration: spills, or arrays indexed at run time."""
+        return sum(n for kind, n in self.counts.items() if kind in _LOCAL)
 
     def per_element(self, *kinds: Kind) -> float | None:
         """Instructions per score element, of all classes or of these. None when elements are not known."""
@@ -129,7 +130,7 @@ class LoopReport:
             "opcodes": dict(self.opcodes), "flops": dict(self.flops), "elements": self.elements,
             "clocks": {u: round(c, 3) for u, c in self.clocks.items()}, "binds": self.binds,
             "overlapped": round(self.overlapped, 3), "serial": round(self.serial, 3),
-            "peak_overlapped": share(self.peak_overlapped), "peak_serial": share(self.peak_serial), "spilled": self.spilled,
+            "peak_overlapped": share(self.peak_overlapped), "peak_serial": share(self.peak_serial), "local": self.local,
             "shared_bytes": self.shared_bytes, "load_bytes": self.load_bytes,
             "per_element": {
                 "mufu": share(self.per_element(Kind.MUFU)), "matrix": share(self.per_element(Kind.MATRIX)),
@@ -142,8 +143,9 @@ class LoopReport:
 class Report:
     """A kernel: what it takes, what fits, and its loops in address order (spin waits left out).
 
-    `steady` is the loop that counts: the innermost one with the most matrix work per instruction, or the most lanewise work
-    where there is none; of a warp-specialised kernel, all its innermost loops together, which run at the same time.
+    `steady` is the loop that counts: the innermost one with the most matrix work per instruction; where there is none, the
+    deepest, then the one with the most lanewise work; of a warp-specialised kernel, all its innermost loops together, which
+    run at the same time. `groups`: how many loops of a program do lanewise work at the same time.
     """
 
     compiled: Compiled
@@ -175,13 +177,13 @@ class Report:
 
     @property
     def rank(self) -> tuple[bool, float, float, float]:
-        """A key that sorts configurations of one kernel, best first: fits, spills in the loop, `estimate`, issue slots."""
+        """A key that sorts configurations of one kernel, best first: fits, local memory in the loop, `estimate`, issue slots."""
         steady, estimate = self.steady, self.estimate
         if steady is None or estimate is None:
             return (True, 0.0, float("inf"), float("inf"))
         elements = steady.elements or 1.0
-        spilled = sum(n for kind, n in steady.lanes.items() if kind in _SPILLS)
-        return (False, spilled / elements, estimate, steady.clocks.get("issue", 0.0) / elements)
+        local = sum(n for kind, n in steady.lanes.items() if kind in _LOCAL)
+        return (False, local / elements, estimate, steady.clocks.get("issue", 0.0) / elements)
 
     def to_json(self) -> Json:
         taken = self.compiled.to_json()
@@ -213,7 +215,8 @@ def analyse(
     groups = 1
     if special and inner:
         steady = _measure([(loop, _warps(loop, compiled, special)) for loop in inner], units)
-        groups = max(1, sum(any(i.kind in (Kind.MUFU, Kind.PACK) for i in loop.own) for loop in inner))
+        work = [sum(i.kind in _LANEWISE for i in loop.own) for loop in inner]
+        groups = sum(2 * count > max(work) for count in work) or 1
         steady = _with_elements(steady, flops_per_element, elements)
     together = steady.elements if steady is not None else elements
     found = [_with_elements(loop, flops_per_element, together) for loop in found]
@@ -275,7 +278,7 @@ def _measure(loops: Iterable[tuple[Loop, int]], units: Units) -> LoopReport:
     need["tensor"] = held
     need["shared"] = (shared + fed) / units.shared_bytes
     return LoopReport(
-        label="+".join(f"{loop.header:#x}" for loop, _ in loops),
+        label="together" if len(loops) > 1 else f"{loops[0][0].header:#x}",
         depth=max(loop.depth for loop, _ in loops),
         inner=all(loop.innermost for loop, _ in loops),
         warps=sum(warps for _, warps in loops),
@@ -308,7 +311,7 @@ def _main(loops: list[LoopReport]) -> LoopReport | None:
     matrix = [loop for loop in loops if loop.total_flops]
     if matrix:
         return max(matrix, key=lambda loop: loop.total_flops / sum(loop.lanes.values()))
-    return max(loops, key=lambda loop: sum(n for kind, n in loop.counts.items() if kind in _LANEWISE), default=None)
+    return max(loops, key=lambda loop: (loop.depth, sum(loop.counts.get(kind, 0) for kind in _LANEWISE)), default=None)
 
 
 def _notes(function: Function, compiled: Compiled, units: Units, steady: LoopReport | None, fits: Occupancy) -> Iterable[str]:
@@ -316,7 +319,7 @@ def _notes(function: Function, compiled: Compiled, units: Units, steady: LoopRep
     if not fits.programs:
         yield f"no program fits on an SM: {fits.limit}"
     if compiled.spills:
-        where = f", {steady.spilled} of them instructions of the loop" if steady and steady.spilled else ", none in the loop"
+        where = f", {steady.local} such instructions in the loop" if steady and steady.local else ", none in the loop"
         yield f"{compiled.spills} bytes of spill stores and loads{where}"
     if unread := sum(i.kind is Kind.MATRIX and i.matrix is None for i in instructions):
         yield f"{unread} matrix instructions of unknown shape: their work is not counted"

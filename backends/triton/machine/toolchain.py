@@ -73,8 +73,8 @@ def resources_from_log(log: str) -> Resources | None:
     registers = re.search(r"Used (\d+) registers", log)
     if registers is None:
         return None
-    counts = [re.search(rf"(\d+) bytes {what}", log) for what in ("stack frame", "spill stores", "spill loads")]
-    stack, stores, loads = (int(m[1]) if m else 0 for m in counts)
+    counts = (re.findall(rf"(\d+) bytes {what}", log) for what in ("stack frame", "spill stores", "spill loads"))
+    stack, stores, loads = (sum(map(int, found)) for found in counts)  # over the kernel and the functions it calls
     return Resources(int(registers[1]), stack, stores, loads)
 
 
