@@ -1,0 +1,134 @@
+"""Mask analysis: a predicate on rows and keys to a `MaskPlan`.
+
+    normal form -> at most 4 conjunctions -> split of dilated axes -> ranges forward and transposed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...ir.expr import TRUE, Along, Apply, Expr, Index, conjoin, conjuncts, walk
+from .halflines import direction, isolate
+from .linear import Algebra, to_expr
+from .normal import (
+    LIMIT,
+    All,
+    Atom,
+    Compare,
+    Formula,
+    Opaque,
+    alternatives,
+    atom_expr,
+    atoms_of,
+    conjunctions,
+    consistent,
+    formula_axes,
+    formula_expr,
+    normal,
+    rewrite,
+)
+from .plan import MaskPlan, Split, words
+from .ranges import Solver
+from .split import find_splits, split_algebra, split_mask
+
+
+@dataclass
+class _Solved:
+    """A mask in normal form and as conjunctions. told_apart: they are atoms; otherwise there is one, of formulas."""
+
+    alg: Algebra
+    formula: Formula
+    found: list[tuple[Formula, ...]]
+    told_apart: bool
+
+
+def analyse(
+    mask: Expr | None,
+    rows: tuple[str, ...],
+    keys: tuple[str, ...],
+    sizes: Mapping[str, Expr] | None = None,
+    split: bool = True,
+) -> MaskPlan:
+    """Tile ranges of a mask.
+
+    mask: a bool expression over row axes, key axes and axes that are single positions for a tile (batch, heads); None admits all.
+    rows, keys: the axes that tiles extend over, outermost loop first. sizes: sizes known to equal other expressions, as of twin
+    axes `{"j": Size("i")}`. split: whether dilated axes may be walked in ranks and groups; without, a test is left per tile.
+    """
+    cond = mask if mask is not None else TRUE
+    alg = Algebra(frozenset((*rows, *keys)), dict(sizes or {}))
+    solved = _solve(alg, cond)
+    splits: tuple[Split, ...] = ()
+    if split and solved.told_apart and not any(isinstance(e, Along) for e in walk(cond)):
+        splits = find_splits(alg, solved.found, rows, keys)  # type: ignore[arg-type]
+    if splits:
+        solved = _solve(split_algebra(alg, splits), split_mask(cond, splits))
+    forward, transposed = Solver(solved.alg, rows, keys), Solver(solved.alg, keys, rows)
+    walks = [s.walk(solved.found, _residual(s, solved)) for s in (forward, transposed)]
+    opaque = tuple(dict.fromkeys((a.expr, a.why) for c in solved.found for p in c for a in atoms_of(p) if isinstance(a, Opaque)))
+    plan = MaskPlan(mask, rows, keys, splits, walks[0], walks[1], opaque, ())
+    notes = _notes(plan, solved, forward, transposed)
+    return MaskPlan(mask, rows, keys, splits, walks[0], walks[1], opaque, notes)
+
+
+def _solve(alg: Algebra, cond: Expr) -> _Solved:
+    plain = normal(alg, cond)
+    for formula in (rewrite(plain, lambda atom: _opened(alg, atom)), plain):
+        found = conjunctions(formula)
+        if found is not None:
+            kept = [consistent(alg, atoms) for atoms in found]
+            return _Solved(alg, plain, [atoms for atoms in kept if atoms is not None], True)
+    return _Solved(alg, plain, [plain.parts if isinstance(plain, All) else (plain,)], False)
+
+
+def _opened(alg: Algebra, atom: Atom) -> Formula:
+    """An atom that some tiled axis cannot be solved for, as an or of simpler ones where there is one."""
+    if not isinstance(atom, Compare):
+        return atom
+    axes = formula_axes(atom) & alg.tile
+    if all(isolate(alg, atom.linear, a) is not None or direction(alg, atom.linear, a) is not None for a in sorted(axes)):
+        return atom
+    other = alternatives(alg, atom)
+    return atom if other is None else rewrite(other, lambda inner: _opened(alg, inner))
+
+
+def _residual(solver: Solver, solved: _Solved) -> Expr | None:
+    bounds = [
+        Apply("le", (Index(a), to_expr(solved.alg.limit(a)))) for a in solver.loop if not solver.implies_bounds(solved.found, a)
+    ]
+    return conjoin([*bounds, *conjuncts(formula_expr(solved.formula))])
+
+
+# ------------------------------------------------------------------------------------------------------------ words
+
+
+def _notes(plan: MaskPlan, solved: _Solved, forward: Solver, transposed: Solver) -> tuple[str, ...]:
+    notes = [_count(solved)]
+    for s in plan.splits:
+        notes.append(f"{s.row} and {s.key} are walked in ranks, {s.modulus} groups apart, which makes the dilated window an interval")
+    for solver, walk, tile in ((forward, plan.forward, "rows"), (transposed, plan.transposed, "keys")):
+        for (atom, axis), how in solver.outcomes.items():
+            text = f"for a tile of {tile}: {words(atom_expr(atom))} bounds {axis} {how}"
+            notes.append(text if how != "not used" else text.replace(f"bounds {axis} not used", f"gives no bound on {axis}"))
+        for level in walk.levels:
+            if level.after:
+                notes.append(f"for a tile of {tile}: the range of {level.axis} is found for each tile of {', '.join(level.after)}")
+        if walk.test != TRUE:
+            notes.append(f"for a tile of {tile}: tiles inside the ranges are still asked whether {words(walk.test)}")
+        if not walk.can_be_full and walk.count:
+            never = [words(atom_expr(a)) for a in sorted(solver.partial, key=repr)]
+            notes.append(f"for a tile of {tile}: no tile is full" + (f", because of {' and '.join(never)}" if never else ""))
+    notes += [f"{words(expr)} stays a test on pairs: {why}" for expr, why in plan.opaque]
+    return tuple(dict.fromkeys(notes))
+
+
+def _count(solved: _Solved) -> str:
+    if not solved.told_apart:
+        return f"more than {LIMIT} ways to hold: one interval around them"
+    if not solved.found:
+        return "never holds"
+    ways = [" and ".join(words(atom_expr(a)) for p in conj for a in atoms_of(p)) or "always" for conj in solved.found]
+    return "holds where " + "; or ".join(ways)
+
+
