@@ -110,8 +110,8 @@ def check_expr(expr: Expr, scope: Scope, what: str, span: Span | None) -> tuple[
             kind, free = _reduced(op, axes, [body, cond], scope, what, span)
             if sink is not None:
                 sunk, more = inner(sink)
-                if sunk == "complex":
-                    fail("op-kinds", f"the sink of '{op}' is complex, in {what}", span)
+                if sunk == "complex" or op not in ("softmax", "log_softmax"):
+                    fail("sink-softmax", f"'{op}' has a {sunk} sink, in {what}", span)
                 free |= more
             return result_kind(ALONG[op], [kind]), free.union(axes)
     raise TypeError(expr)

@@ -101,7 +101,7 @@ def _mix(
 ) -> None:
     mixes = [(segment, see) for segment, see in zip(node.segments, inside, strict=True) if segment.mix is not None]
     if bool(mixes) != bool(node.name) or (mixes and weight is None):
-        lack = "a name" if mixes and not node.name else "a weight" if mixes else "a mix"
+        lack = "name" if mixes and not node.name else "weight" if mixes else "mix"
         fail("attend-mix", f"{title} has no {lack}", node.span)
     if not mixes and (node.axes or node.kind != "float"):
         fail("attend-mix", f"{title} mixes nothing and has axes {show_axes(node.axes)}, kind {node.kind}", node.span)

@@ -41,7 +41,7 @@ from .ops import OPS
 _INSIDE = "or and not div mod else true false inf nan"
 _LEADING = "axis input output require assume attend pick fold call carry formal return cotangent"
 RESERVED = frozenset(f"{_INSIDE} {_LEADING}".split())
-"""Words that are never names unless quoted. All other words of the syntax are names wherever a name may stand."""
+"""Words that are quoted as names: the parser, or a reader, would take them for syntax. All other words are names as they are."""
 
 WORD = re.compile(r"[^\W\d][\w'~@$]*")
 
@@ -138,7 +138,7 @@ def _at_least(expr: Expr, level: int) -> str:
 
 def _such_that(axes: tuple[str, ...], cond: Expr | None) -> str:
     names = ", ".join(map(ident, axes))
-    return names if cond is None else f"{names}{' ' if names else ''}| {_expr(cond)[0]}"
+    return names if cond is None else f"{names or '()'} | {_expr(cond)[0]}"
 
 
 # ------------------------------------------------------------------------------------------------------------ declarations

@@ -27,6 +27,7 @@ RULES: dict[str, str] = {
     "op-kinds": "logic takes bools, cdiv, exact and isqrt take ints, what orders or rounds takes no complex value",
     "cond-bool": "masks and such-that conditions are bools",
     "count-true": "count has no body: it is the constant true",
+    "sink-softmax": "softmax and log_softmax alone have a sink, a real one",
     # values
     "value-axes": "a value has every free axis of its expression; it is constant along the others",
     "value-kind": "a value has the kind of its expression",

@@ -157,14 +157,14 @@ def _body(nodes: tuple[Node, ...], scope: Scope) -> Scope:
     later = Counter(v.name for node in nodes for v in values_of(node))
     scope = replace(scope, later=scope.later | frozenset(later))
     for node in nodes:
-        _node(node, scope)
-        defined: list[Value] = []
+        after = scope
         for value in values_of(node):
-            scope.plus(defined).fresh(value.name, node.span)
+            after.fresh(value.name, node.span)
             check_kind(value.kind, f"'{value.name}'", node.span)
             scope.distinct(value.axes, f"'{value.name}'", node.span)
-            defined.append(value)
-        scope = scope.plus(defined)
+            after = after.plus([value])
+        _node(node, scope)
+        scope = after
     return scope
 
 
