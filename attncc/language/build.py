@@ -21,9 +21,11 @@ class Declaration(NamedTuple):
 
 
 def title_above(text: str, offset: int) -> str:
-    """The comment lines directly above the line of `offset`, without their `# `."""
+    """The comment lines directly above the line that begins at `offset`, without their `# `."""
     lines: list[str] = []
     end = text.rfind("\n", 0, offset)
+    if text[end + 1 : offset].strip():
+        return ""
     while end >= 0:
         start = text.rfind("\n", 0, end) + 1
         line = text[start:end].strip()
@@ -124,8 +126,8 @@ class Builder(Expressions):
 
     def rename(self, c: list[Any]) -> Part:
         axes = c[2].items if isinstance(c[2], Part) else c[2]
-        if isinstance(axes, T.ProductDim) and len(axes.factors) == 1 and isinstance(axes.factors[0], T.AxisDim):
-            axes = self._plain([axes.factors[0].name])  # `g = (c)`: a pack of one axis
+        if isinstance(axes, T.AxisDim) and axes.size is None and self.source.text[axes.span.start] == "(":
+            axes = self._plain([axes.name])  # `g = (c)`: a list of one axis
         return Part((str(c[0]), axes), start(c[0]), end(c[2]))
 
     def namelist(self, c: list[Any]) -> Part:
@@ -190,8 +192,8 @@ class Builder(Expressions):
 
     plainpack = packdim
 
-    def proddim(self, c: list[Any]) -> T.ProductDim:
-        return T.ProductDim(self.span(c), nodes(c))
+    def proddim(self, c: list[Any]) -> T.Dim:
+        return replace(c[1], span=self.span(c)) if len(c) == 3 else T.ProductDim(self.span(c), nodes(c))
 
     def where(self, c: list[Any]) -> Part:
         return self.part(c)
