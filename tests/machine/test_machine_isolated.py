@@ -44,3 +44,14 @@ def test_records_survive_json() -> None:
     assert made.extension == "cubin" and made.binary[:4] == b"\x7fELF" and ".target sm_90a" in made.assembly
     assert Compiled.from_json(json.loads(json.dumps(made.to_json(binary=True)))) == made
     assert "binary" not in made.to_json()
+
+
+def test_dropped_assembly_gives_no_binary() -> None:
+    """Some versions of Triton end the process here, others print an error and return a binary without the instruction."""
+    need_tools("hip:gfx942")
+    here, there = (
+        Request("foreign", {"X": "*fp32"}, {"BLOCK": 256}, target, path=str(KERNELS)) for target in ("cuda:90", "hip:gfx942")
+    )
+    kept, dropped = compile_isolated([here, there])
+    assert isinstance(kept, Compiled), kept
+    assert isinstance(dropped, Failed) and "register" in dropped.message, dropped

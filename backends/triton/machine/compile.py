@@ -8,10 +8,11 @@ import importlib.util
 import io
 import os
 import re
+import stat
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -188,12 +189,17 @@ def compile_kernel(
     asked = {"num_warps": warps, "num_stages": stages, "enable_fp_fusion": True, **(options or {})}
     start = time.perf_counter()
     try:
-        with _fresh_cache() as log:
+        with _fresh_cache() as log, _heard() as said:
             done = triton.compile(source, target=target.gpu(), options=asked)
     except Exception as error:  # the compiler raises all kinds
         raise AttnUnsupportedError(
             f"Triton {triton.__version__} cannot compile '{kernel.__name__}' for {target}: {_reason(error)}"
         ) from error
+    if wrong := [line for line in said if line.startswith("error:")]:
+        raise AttnUnsupportedError(
+            f"Triton {triton.__version__} reported '{wrong[0]}' for '{kernel.__name__}' and gave a binary all the same",
+            help="the binary lacks what the compiler could not do, such as assembly of another target: it is not used",
+        )
     return _record(done, target, warps, stages, constants, log.getvalue(), time.perf_counter() - start)
 
 
@@ -237,7 +243,7 @@ def _record(
 
 
 @contextlib.contextmanager
-def _fresh_cache() -> Any:
+def _fresh_cache() -> Iterator[io.StringIO]:
     """An empty cache for one compilation, with the log of ptxas caught.
 
     Only a real run of ptxas writes the log, and the record must not depend on what an earlier run left behind.
@@ -252,6 +258,47 @@ def _fresh_cache() -> Any:
         knobs.nvidia.dump_ptxas_log = True
         stack.enter_context(contextlib.redirect_stdout(caught))
         yield caught
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[list[str]]:
+    """The lines that native code writes to standard error meanwhile; they still get there.
+
+    LLVM reports some errors there only and goes on: AMD targets drop assembly they cannot read that way (Triton 3.9).
+    """
+    lines: list[str] = []
+    sys.stderr.flush()
+    start = _readable_end(2)
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        if start is None:
+            os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            sys.stderr.flush()
+            if start is None:
+                os.dup2(kept, 2)
+                file.seek(0)
+                text = file.read()
+                os.write(2, text)
+            else:
+                text = os.pread(2, os.fstat(2).st_size - start, start)
+            os.close(kept)
+            lines.extend(text.decode(errors="replace").splitlines())
+
+
+def _readable_end(descriptor: int) -> int | None:
+    """The length of the regular file that a descriptor reads and writes, as in `isolated.py`; None for anything else.
+
+    Such a file is read in place, so that its last lines survive a crash of this process.
+    """
+    status = os.fstat(descriptor)
+    try:
+        os.pread(descriptor, 0, 0)
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _require_triton() -> None:
