@@ -14,8 +14,10 @@ Sources, by the letters used below:
   on the heavy one; ALU runs integer, logic, comparison and minimum; XU runs transcendentals and most conversions; LSU runs
   memory instructions and shuffles; each of the 4 schedulers of an SM issues one warp instruction a clock.
 - [M] AMD, "CDNA 3 Architecture" white paper and MI300X data sheet.   [I] AMD, "CDNA3 Instruction Set Architecture" guide.
-Conversions that pack (F2FP) have a fixed latency, unlike those on XU, and are counted on the ALU at half the FMA rate of
-sm_90; [G] gives 64 for fp32 to other types there.
+Not settled by a public source: the rate of conversions that pack (F2FP). ptxas gives them no scoreboard, as it does to
+instructions of fixed latency and unlike all of XU, so they are counted on the ALU at 64 a clock; the guide's row for fp32 to
+bf16 has been quoted as 16, which would add 1/32 clock an attention score. To be measured.
+None of these figures was measured by attncc.
 """
 
 from __future__ import annotations
