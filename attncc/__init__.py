@@ -8,3 +8,24 @@ if (_root / "pyproject.toml").exists() and (_root / "patterns").is_dir() and str
     __path__.append(str(_root))
 
 __version__ = "0.1.0"
+
+_EXPORTS = {
+    "compile": "runtime.op", "load": "runtime.op", "patterns": "runtime.op", "Op": "runtime.op",
+    **{name: "errors" for name in (
+        "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnShapeError", "AttnValueError", "AttnUnsupportedError",
+        "AttnInternalError",
+    )},
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    """Public names are loaded at first use, so that importing attncc stays light."""
+    if name in _EXPORTS:
+        from importlib import import_module
+
+        return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    raise AttributeError(f"module 'attncc' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_EXPORTS])

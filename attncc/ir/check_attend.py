@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from ..errors import Span
 from .check import Scope, check_assign, check_expr, check_kind, show_axes, within
-from .expr import Expr, sources_of
-from .nodes import Attend, Segment, Value
+from .expr import Expr, axes_of, sources_of
+from .nodes import Attend, Segment, Value, pair_values
 from .ops import result_kind
 from .rules import fail
 
@@ -28,13 +28,14 @@ def check_attend(node: Attend, scope: Scope) -> None:
         used = {s for e in (*(e for _, e in (*node.maps, *node.posts)), *(m.expr for m in node.emits)) for s in sources_of(e)}
         if len(kinds) > 1 and value.name in used:
             fail("attend-scores", f"score '{value.name}' of {title} is {' and '.join(sorted(kinds))}", node.span)
-    local = [replace(value, axes=pairs) for value in shared] + [Value("admitted", pairs, "bool")]
+    known = pair_values(node)
+    local = [replace(value, axes=known[value.name].axes) for value in shared] + [known["admitted"]]
     outer = scope.plus(local)
     taken |= {v.name for s in inside for v in s.values.values() if v.name not in scope.values}
     weight: tuple[str, frozenset[str]] | None = None
     for name, expr in (*node.maps, *node.posts):
         weight = _pair_value(name, expr, pairs, outer, taken, title, node.span)
-        outer = outer.plus([Value(name, pairs, weight[0])])
+        outer = outer.plus([known[name]])
     _mix(node, inside, outer, weight, scope, title)
     for emit in node.emits:
         _local_name(emit.name, outer, taken, emit.span or node.span)
@@ -87,7 +88,7 @@ def _segment(segment: Segment, node: Attend, scope: Scope, taken: set[str]) -> S
     pairs = (*node.rows, *segment.over)
     for name, expr in segment.scores:
         kind, _ = _pair_value(name, expr, pairs, scope, taken, title, node.span)
-        scope = scope.plus([Value(name, pairs, kind)])
+        scope = scope.plus([Value(name, axes_of(expr), kind)])
     if segment.mask is not None:
         kind, free = check_expr(segment.mask, scope, f"the mask of {title}", node.span)
         if kind != "bool":

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ..errors import Span
-from .expr import Expr
+from .expr import Expr, axes_of, kind_of
 
 Dims = tuple[tuple[str, ...], ...]
 
@@ -239,6 +239,38 @@ def values_of(node: Node) -> Iterator[Value]:
                 yield Value(carry.name, carry.axes, carry.kind)
         case _:
             yield Value(node.name, node.axes, node.kind)
+
+
+def pair_values(node: Attend) -> dict[str, Value]:
+    """The pair values of an attend by name, in order, with the axes that reads of them list.
+
+    A score and a post live on the axes of their expression; a map on those and the axes of the mask, since it is 0 where the mask
+    is not met; `admitted` on the axes of the masks (of the scores, without a mask). With several segments their key axes are
+    replaced by the one key axis.
+    """
+    own = {a for s in node.segments for a in s.over} if node.keys else set()
+    masks = [s.mask for s in node.segments if s.mask is not None]
+
+    def spread(exprs: list[Expr]) -> tuple[str, ...]:
+        free = tuple(dict.fromkeys(a for e in exprs for a in axes_of(e)))
+        return free if not node.keys else (*(a for a in free if a not in own), *node.keys)
+
+    out: dict[str, Value] = {}
+    for n, (name, first) in enumerate(node.segments[0].scores):
+        exprs = [s.scores[n][1] for s in node.segments]
+        kind = kind_of(first) if not node.keys else "float"
+        out[name] = Value(name, spread(exprs + masks if node.keys else exprs), kind)
+    everything = masks or [e for s in node.segments for _, e in s.scores]
+    rows = tuple(a for a in spread(everything) if a not in node.over)
+    out["admitted"] = Value("admitted", (*rows, *node.over), "bool")
+    for name, e in node.maps:
+        axes = axes_of(e)
+        if masks:
+            axes = tuple(dict.fromkeys((*axes, *out["admitted"].axes)))
+        out[name] = Value(name, axes, kind_of(e))
+    for name, e in node.posts:
+        out[name] = Value(name, axes_of(e), kind_of(e))
+    return out
 
 
 def exprs_of(node: Node) -> Iterator[Expr]:

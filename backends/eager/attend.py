@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from attncc.errors import AttnValueError
 from attncc.ir.expr import Along, Apply, Expr, Index, Read, Reduce, axes_of, walk
-from attncc.ir.nodes import Attend
+from attncc.ir.nodes import Attend, pair_values
 
 from .elementwise import cast
 from .evaluate import Evaluator
@@ -96,11 +96,13 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
     if block is not None:
         ev.windows[block.axis] = (block.start, block.length)
     scores, admitted, mix = _segments(ev, node)
-    ev.values.update(scores)
+    known = pair_values(node)
+    for name, score in scores.items():
+        ev.values[name] = _ordered(ev, score, known[name].axes)
     ev.pairs = {*scores, *(n for n, _ in (*node.maps, *node.posts)), "admitted"}
     ev.admitted = admitted
     over = node.over
-    ev.values["admitted"] = _full(ev, True if admitted is None else admitted, (*node.rows, *over))
+    ev.values["admitted"] = _ordered(ev, True if admitted is None else admitted, known["admitted"].axes)
     weight: Value = 0.0
     for name, e in node.maps:
         weight = cast(ev.eval(e), "float", ev.acc)
@@ -110,11 +112,11 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
             weight = Named(torch.where(aligned(admitted, axes), t, torch.zeros((), dtype=t.dtype, device=t.device)), axes)
             if node.empty != "zero":
                 weight = _empty(ev, node, e, weight, admitted)
-        ev.values[name] = weight
+        ev.values[name] = weight = _ordered(ev, weight, known[name].axes)
     for name, e in node.posts:
         ev.cache.clear()
         weight = cast(ev.eval(e), "float", ev.acc)
-        ev.values[name] = weight
+        ev.values[name] = weight = _ordered(ev, weight, known[name].axes)
     out: dict[str, Value] = {}
     if node.name:
         assert mix is not None
@@ -123,8 +125,8 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
         out[node.name] = _ordered(ev, mixed, node.axes)
     for emit in node.emits:
         ev.cache.clear()
-        ev.values[emit.name] = value = ev.eval(emit.expr)
-        out[emit.name] = _ordered(ev, value, emit.axes) if emit.axes else value
+        found = ev.eval(emit.expr)
+        ev.values[emit.name] = out[emit.name] = _ordered(ev, found, emit.axes) if emit.axes else found
     return out
 
 
@@ -141,7 +143,8 @@ def _segments(ev: Evaluator, node: Attend) -> tuple[dict[str, Value], Named | No
         admitted = None if mask is None else _full(ev, mask, ())
         scores: dict[str, Value] = {}
         for name, e in segment.scores:
-            scores[name] = ev.values[name] = ev.eval(e)
+            scores[name] = ev.eval(e)
+            ev.values[name] = _ordered(ev, scores[name], axes_of(e))
         return scores, admitted, None if segment.mix is None else ev.eval(segment.mix)
     key = node.keys[0]
     names = [n for n, _ in node.segments[0].scores]

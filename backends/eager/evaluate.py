@@ -97,13 +97,11 @@ class Evaluator:
         source = self.values[e.source]
         if not isinstance(source, Named):
             return source
-        if all(isinstance(i, Index) for i in e.index) and not self.windows:
-            names = tuple(i.axis for i in e.index if isinstance(i, Index))
-            if names == source.axes:
-                return source
+        if e.index == tuple(Index(a) for a in source.axes) and (not self.windows or e.source in self.pairs):
+            return source
         where: list[str | int | Named] = []
         for own, at in zip(source.axes, e.index, strict=True):
-            if isinstance(at, Index) and (at.axis not in self.windows or (own == at.axis and e.source in self.pairs)):
+            if isinstance(at, Index) and self._renames(own, at.axis, e.source):
                 where.append(at.axis)
                 continue
             found = self.eval(at)
@@ -112,6 +110,12 @@ class Evaluator:
             where.append(found if isinstance(found, Named) else int(found))  # type: ignore[arg-type]
         fill = None if e.fill is None else self.eval(e.fill)
         return gather.read(source, where, fill, e.source)
+
+    def _renames(self, own: str, axis: str, source: str) -> bool:
+        """Whether reading axis `own` at the position along `axis` takes every position in order: a new name does."""
+        if axis in self.windows:
+            return own == axis and source in self.pairs
+        return self.sizes[own] == self.sizes[axis]
 
     def along(self, e: Along) -> Value:
         """softmax and its kin over the pairs that take part."""

@@ -34,6 +34,10 @@ def _order(expr: Expr) -> str:
     return repr(expr)
 
 
+def _rank(pair: tuple[Expr, int]) -> str:
+    return _order(pair[0])
+
+
 @dataclass(frozen=True, slots=True)
 class Linear:
     """`const` plus the sum of coefficient times term: terms distinct and in a fixed order, coefficients not 0."""
@@ -44,11 +48,14 @@ class Linear:
     def __add__(self, other: Linear | int) -> Linear:
         if isinstance(other, int):
             return Linear(self.terms, self.const + other)
+        const = self.const + other.const
+        if not self.terms or not other.terms:
+            return Linear(self.terms or other.terms, const)
         sums = dict(self.terms)
-        for term, c in other.terms:
-            sums[term] = sums.get(term, 0) + c
-        kept = sorted(((t, c) for t, c in sums.items() if c), key=lambda pair: _order(pair[0]))
-        return Linear(tuple(kept), self.const + other.const)
+        for t, c in other.terms:
+            sums[t] = sums.get(t, 0) + c
+        kept = [(t, c) for t, c in sums.items() if c]
+        return Linear(tuple(sorted(kept, key=_rank) if len(kept) > 1 else kept), const)
 
     def __sub__(self, other: Linear | int) -> Linear:
         return self + other * -1 if isinstance(other, Linear) else Linear(self.terms, self.const - other)

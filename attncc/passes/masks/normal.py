@@ -243,13 +243,20 @@ def conjunctions(formula: Formula, limit: int = LIMIT) -> list[tuple[Atom, ...]]
 
 
 def consistent(alg: Algebra, atoms: tuple[Atom, ...]) -> tuple[Atom, ...] | None:
-    """A conjunction without the comparisons that others imply; None when two of them exclude each other."""
+    """A conjunction without the comparisons that others imply; None when two of them exclude each other.
+
+    Where the positions of two comparisons cancel, as in g <= j and j <= g + w, what must hold of the scalars (w >= 0) is added.
+    """
     kept: list[Atom] = []
     for atom in atoms:
         if isinstance(atom, Compare):
             known = [k for k in kept if isinstance(k, Compare)]
-            if any(alg.nonneg(-(k.linear + atom.linear) - 1) for k in known):
-                return None
+            for k in known:
+                between = k.linear + atom.linear
+                if alg.nonneg(-between - 1):
+                    return None
+                if between != k.linear and not alg.moves(to_expr(between)) and not alg.nonneg(between):
+                    kept.append(Compare(between))
             if any(alg.nonneg(atom.linear - k.linear) for k in known):
                 continue
             kept = [k for k in kept if not (isinstance(k, Compare) and alg.nonneg(k.linear - atom.linear))]

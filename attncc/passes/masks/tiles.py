@@ -20,7 +20,7 @@ from ...ir.expr import TRUE, Apply, Const, Expr, Read
 from .halflines import FAR
 from .interval import both, negated, nonneg
 from .linear import Algebra, Linear, constant, term, to_expr
-from .plan import Let, Statement, Walk, first, last, scalar
+from .plan import Let, Statement, Walk, first, last, scalar, show_statement, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +99,7 @@ def loops(walk: Walk, sizes: Mapping[str, int | Expr], start: str = "range") -> 
         outer.append((tuple(code.statements), cutter.cursor(name, axis.count, [(axis, term(scalar(name)))])))
     code = cutter.code()
     axes = [cutter.axis(level, code, walk.can_be_full) for level in range(depth, len(walk.loop))]
-    full, part = cutter.one_axis(axes[0]) if len(axes) == 1 else cutter.many_axes(axes)
+    full, part = cutter.one_axis(axes[0]) if len(axes) == 1 else cutter.many_axes(axes, code)
     return Loops(tuple(outer), tuple(code.statements), full, part, walk.test, by, walk.limits)
 
 
@@ -244,14 +244,14 @@ class _Cutter:
             number = code.let(f"part.skip{k}", number + alg.where(nonneg(alg, number - begin), length, constant(0)))
         return full, self.cursor("part.tile", axis.count - done, [(axis, number)], code)
 
-    def many_axes(self, axes: list[_Axis]) -> tuple[Cursor, Cursor]:
+    def many_axes(self, axes: list[_Axis], fixed: _Code) -> tuple[Cursor, Cursor]:
         """Full and partial tiles of a product: a box of tile numbers and the frame around it."""
         full_code, part_code = self.code(), self.code()
         whole = [a.pieces[0] if a.pieces else (constant(0), constant(0)) for a in axes]
         numbers = self._digits(term(scalar("full.tile")), [length for _, length in whole], "full", full_code)
         places = [(a, begin + n) for a, (begin, _), n in zip(axes, whole, numbers, strict=True)]
         full = self.cursor("full.tile", self._total([length for _, length in whole]), places, full_code)
-        total, numbers = self._frame(term(scalar("part.tile")), axes, "part", part_code)
+        total, numbers = self._frame(term(scalar("part.tile")), axes, "part", fixed, part_code)
         return full, self.cursor("part.tile", total, list(zip(axes, numbers, strict=True)), part_code)
 
     def _total(self, counts: list[Linear]) -> Linear:
@@ -266,21 +266,23 @@ class _Cutter:
             u = code.let(f"{name}.rest{k}", self.alg.floordiv(u, unit))
         return [u, *reversed(out)]
 
-    def _frame(self, u: Linear, axes: list[_Axis], name: str, code: _Code) -> tuple[Linear, list[Linear]]:
-        """The number of tiles of a box that are outside the inner box of full ones, and the u-th of them: rows of tiles above the
-        inner box, the frame of the rows beside it, rows below."""
+    def _frame(self, u: Linear, axes: list[_Axis], name: str, fixed: _Code, code: _Code) -> tuple[Linear, list[Linear]]:
+        """The number of tiles of a box that are outside the inner box of full ones, and the u-th of them.
+
+        Rows of tiles above the inner box, then the frame of the rows beside it, then rows below. `fixed` runs before the loop.
+        """
         alg, head = self.alg, axes[0]
         counts = [a.count for a in axes]
         if not all(a.pieces for a in axes):
             return self._total(counts), self._digits(u, counts, name, code)
         (begin, length) = head.pieces[0]
-        begin = code.let(f"{name}.begin", alg.pick("min", [begin, head.count]))
+        begin = fixed.let(f"{name}.begin", alg.pick("min", [begin, head.count]))
         if len(axes) == 1:
             return head.count - length, [u + alg.where(nonneg(alg, u - begin), length, constant(0))]
-        row = code.let(f"{name}.row", self._total(counts[1:]))
-        beside = row - self._total([a.pieces[0][1] for a in axes[1:]])
-        above = alg.product(begin, row)
-        middle = alg.product(length, beside)
+        row = fixed.let(f"{name}.row", self._total(counts[1:]))
+        beside = fixed.let(f"{name}.beside", row - self._total([a.pieces[0][1] for a in axes[1:]]))
+        above = fixed.let(f"{name}.above", alg.product(begin, row))
+        middle = fixed.let(f"{name}.middle", alg.product(length, beside))
         top, low = nonneg(alg, above - u - 1), nonneg(alg, u - above - middle)
         at = code.let(f"{name}.at", alg.where(top, u, alg.where(low, u - above - middle, u - above)))
         between = both(negated(top), negated(low))
@@ -289,6 +291,27 @@ class _Cutter:
         number = code.let(f"{name}.digit", alg.floordiv(at, unit) + offset)
         rest = code.let(f"{name}.rest", alg.mod(at, unit))
         plain = self._digits(rest, counts[1:], f"{name}.plain", code)
-        _, inner = self._frame(rest, axes[1:], f"{name}.inner", code)
+        _, inner = self._frame(rest, axes[1:], f"{name}.inner", fixed, code)
         mixed = [alg.where(between, a, b) for a, b in zip(inner, plain, strict=True)]
         return alg.product(head.count, row) - self._total([a.pieces[0][1] for a in axes]), [number, *mixed]
+
+
+def show_loops(nest: Loops) -> str:
+    """The loops as text."""
+    lines: list[str] = []
+    for depth, (statements, cursor) in enumerate(nest.outer):
+        lines += ["  " * depth + line for line in [*map(show_statement, statements), *_head(cursor, nest)]]
+    pad = "  " * len(nest.outer)
+    lines += [pad + show_statement(s) for s in nest.statements]
+    lines += [pad + line for line in (*_head(nest.full, nest), "  full tile", *_head(nest.part, nest))]
+    lines.append(pad + ("  partial tile" if nest.test == TRUE else f"  partial tile if {words(nest.test)}"))
+    return "\n".join(lines) + "\n"
+
+
+def _head(cursor: Cursor, nest: Loops) -> list[str]:
+    lines = [f"for {cursor.counter} in 0 .. {words(cursor.count)} - 1"]
+    lines += ["  " + show_statement(s) for s in cursor.statements]
+    for axis, begin in zip(cursor.axes, cursor.starts, strict=True):
+        lines.append(f"  {axis}.first = {words(begin)}")
+        lines.append(f"  {axis}.last = min({axis}.first + {words(nest.sizes[axis])} - 1, {words(nest.limits[axis])})")
+    return lines

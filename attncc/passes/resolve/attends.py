@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ...errors import AttnNameError, AttnTypeError, Span
-from ...ir.expr import Along, Apply, Expr, Read, Reduce, apply, axes_of, kind_of, rebuild
-from ...ir.nodes import Assign, Segment
+from ...ir.expr import Along, Apply, Const, Expr, Read, Reduce, apply, axes_of, kind_of, rebuild
+from ...ir.nodes import Assign, Segment, pair_values
 from ...ir.nodes import Attend as Node
 from ...language import tree
 from .expressions import conjunction, make_and, name_text, static_bool, to_expr, value, whole
@@ -47,6 +47,13 @@ class Draft:
     emitted: list[tuple[str, str]] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
     keys: tuple[str, ...] = ()
+
+    def node(self) -> Node:
+        """What has been said so far, as an IR node without a name."""
+        segments = tuple(
+            Segment(p.atoms, tuple(p.scores), None if p.mask is True else Const(False) if p.mask is False else p.mask, p.mix) for p in self.parts
+        )
+        return Node("", (), "float", (), segments, tuple(self.maps), tuple(self.posts), tuple(self.emits), self.keys)
 
 
 def clauses(scope: Scope, items: tuple[tree.Clause, ...]) -> Iterator[tree.Clause]:
@@ -121,37 +128,25 @@ def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Dra
         raise AttnTypeError("no segment of this attend is present", node.span)
     if len(draft.parts) == 1:
         scope.attend = AttendScope(draft.parts[0].atoms)
-        free = draft.parts[0].atoms
     else:
         draft.keys = (scope.builder.sum_axis(tuple(p.atoms for p in draft.parts)),)
         scope.attend = AttendScope(draft.keys)
-        free = draft.keys
-    names0 = [n for n, _ in draft.parts[0].scores]
+    names = [n for n, _ in draft.parts[0].scores]
     for part in draft.parts:
-        if [n for n, _ in part.scores] != names0:
+        if [n for n, _ in part.scores] != names:
             raise AttnTypeError("all segments must score under the same names", part.span)
-    for name in names0:
-        rows = _rows(
-            *(dict(p.scores)[name] for p in draft.parts), *_masks(scope, draft), without=[a for p in draft.parts for a in p.atoms]
-        )
-        scope.names[name] = reference(name, (*rows, *free), "float")
-        scope.attend.locals.add(name)
+    for name in names:
+        _pair(scope, draft, name)
     for clause in items:
         if not isinstance(clause, tree.Over):
             _weight_side(scope, clause, draft)
     return draft
 
 
-def _masks(scope: Scope, draft: Draft) -> list[Expr]:
-    return [p.mask for p in draft.parts if not isinstance(p.mask, bool)]
-
-
-def _rows(*exprs: Expr, without: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(a for e in exprs for a in axes_of(e) if a not in without))
-
-
 def _local_name(scope: Scope, named: tree.Named, default: str, taken: list[str]) -> str:
-    name = default if named.name is None else name_text(scope, named.name)
+    if named.name is None:
+        return default if default not in scope.names and default not in taken else scope.builder.fresh(default)
+    name = name_text(scope, named.name)
     if name == RESERVED:
         raise AttnNameError(f"'{RESERVED}' is the name of the mask inside an attend", named.span)
     if name in taken:
@@ -215,7 +210,7 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
                 name = _local_name(scope, named, "p" if n == 0 else f"p{n}", taken)
                 e = _normalized(scope, named.value, draft)
                 draft.maps.append((name, e))
-                _pair(scope, name, e)
+                _pair(scope, draft, name)
                 taken.append(name)
         case tree.Post(_, named):
             if not draft.maps:
@@ -230,11 +225,10 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
                 return
             e = _logs(scope, draft, to_expr(scope, got, named.value.span))
             draft.posts.append((name, e))
-            _pair(scope, name, e)
+            _pair(scope, draft, name)
         case tree.Emit(_, items):
             scope.attend.emits = draft.emits
-            scope.names[RESERVED] = reference(RESERVED, _admitted_axes(scope, draft), "bool")
-            scope.attend.locals.add(RESERVED)
+            _pair(scope, draft, RESERVED)
             for named in items:
                 if named.name is None:
                     raise AttnTypeError("an emit needs a name", named.span, "emit name = ...")
@@ -254,18 +248,11 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
             )
 
 
-def _admitted_axes(scope: Scope, draft: Draft) -> tuple[str, ...]:
-    """Rows x keys of the pairs, as far as the scores and masks say."""
-    over = draft.keys or draft.parts[0].atoms
-    atoms = [a for p in draft.parts for a in p.atoms]
-    masks = _masks(scope, draft)
-    source = masks or [e for p in draft.parts for _, e in p.scores]
-    return (*_rows(*source, without=atoms), *over)
-
-
-def _pair(scope: Scope, name: str, e: Expr) -> None:
+def _pair(scope: Scope, draft: Draft, name: str) -> None:
+    """Bind the name of a pair value to a reference to it."""
     assert scope.attend is not None
-    scope.names[name] = reference(name, axes_of(e), kind_of(e))
+    found = pair_values(draft.node())[name]
+    scope.names[name] = reference(name, found.axes, found.kind)
     scope.attend.locals.add(name)
 
 
@@ -390,14 +377,9 @@ def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef]
         raise AttnTypeError("what this attend mixes has no name", node.span, "attend NAME over ... { }")
     if node.target is not None and mixes[0] is None:
         raise AttnTypeError("an attend with a name needs a 'mix'", node.span, "leave the name out when there are only emits")
-    _, weight = (draft.posts or draft.maps)[-1]
-    rows = _rows(weight, without=over)
-    segments = tuple(
-        Segment(
-            p.atoms, tuple(p.scores), None if isinstance(p.mask, bool) and p.mask else to_expr(scope, p.mask, node.span), p.mix
-        )
-        for p in draft.parts
-    )
+    found = draft.node()
+    weight = pair_values(found)[(draft.posts or draft.maps)[-1][0]]
+    rows = tuple(a for a in weight.axes if a not in over)
     name, axes = "", ()
     if node.target is not None:
         label = name_text(scope, node.target.name)
@@ -405,14 +387,8 @@ def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef]
         if asserted is not None:
             axes = _ordered(scope, label, axes, tuple(a for ref in asserted for a in ref.atoms), node.target.span)
         name = scope.builder.fresh(label)
-    settings = draft.settings
-    scope.builder.emit(
-        Node(
-            name, axes, "float", rows, segments, tuple(draft.maps), tuple(draft.posts), tuple(draft.emits), draft.keys,
-            settings.get("empty", "zero"), settings.get("order", "auto"), node.span,
-        ),
-        node.span,
-    )  # fmt: skip
+    empty, order = draft.settings.get("empty", "zero"), draft.settings.get("order", "auto")
+    scope.builder.emit(replace(found, name=name, axes=axes, rows=rows, empty=empty, order=order, span=node.span), node.span)
     if node.target is not None:
         declare(scope, name_text(scope, node.target.name), reference(name, axes, "float"), node.target.span)
     emitted = {e.name: e for e in draft.emits}

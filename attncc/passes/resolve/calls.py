@@ -30,10 +30,10 @@ def _(node: tree.Call, scope: Scope) -> Value:
         raise AttnTypeError(f"calls are nested more than {MAX_DEPTH} deep", node.span, "a definition must not call itself")
     if name in scope.library.defines:
         return call_define(scope, scope.library.defines[name], node)
+    if name in FUNCTIONS:  # before patterns: softmax is the function, in the file softmax.attn too
+        return FUNCTIONS[name](scope, _use(scope, name, node))
     if name in scope.library.patterns:
         return call_pattern(scope, name, node)
-    if name in FUNCTIONS:
-        return FUNCTIONS[name](scope, _use(scope, name, node))
     known = [*scope.library.defines, *scope.library.patterns, *FUNCTIONS]
     near = difflib.get_close_matches(name, known, 1)
     what = (
@@ -67,6 +67,7 @@ class Arguments:
         self.globs: list[str] = []
         self.rest_inputs = self.rest_params = False
         self.used: set[str] = set()
+        self.kept: set[str] = set()  # parameters that '...' does not pass on
         if node.such_that is not None:
             raise AttnTypeError("'|' belongs to reductions", node.such_that.span)
         for arg in node.args:
@@ -104,7 +105,7 @@ class Arguments:
             if name in self.named:
                 out[name] = self.named[name]
                 self.used.add(name)
-            elif self.rest_params and name not in out:
+            elif self.rest_params and name not in out and name not in self.kept:
                 found = self.caller(name)
                 if found is not None and not isinstance(found, AxisRef | Several):
                     out[name] = found, self.node.span
@@ -314,7 +315,7 @@ def _with_vjp(
 
 def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
     """Inline a pattern and give its outputs."""
-    from .program import choose, inline
+    from .program import choose, inline, literals
 
     if isinstance(node.fn, tree.Bracket):
         raise AttnTypeError(
@@ -322,7 +323,11 @@ def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
         )
     known = {n for p in scope.library.patterns[name] for n in _param_names(scope, p)}
     arguments = Arguments(scope, node, known)
-    literal = {n: v for n, (v, _) in arguments.params(sorted(known)).items() if is_static(v)}
+    keys = {n for decl in scope.library.patterns[name] for n in literals(decl)}
+    if name == scope.where:  # another overload of the same pattern: what tells them apart is not passed on by '...'
+        arguments.kept = keys
+    given = arguments.params(sorted(known))
+    literal = {n: v for n, (v, _) in given.items() if is_static(v) and (n in arguments.named or n in keys)}
     decl = choose(scope.library, name, literal, node.span, strict=False)
     outputs = inline(scope, decl, arguments, node.span)
     return outputs[0] if len(outputs) == 1 else Several(tuple(outputs))

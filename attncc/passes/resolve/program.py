@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import AttnNameError, AttnTypeError, Source, Span
@@ -16,11 +16,11 @@ from ...ir.nodes import Attend, Axis, Input, Node, Output, Program, exprs_of, us
 from ...language import tree
 from .calls import Arguments, bind_axes
 from .expressions import name_text, static, static_bool, to_expr
-from .names import axis_keys
+from .names import axis_keys, descend
 from .scope import Builder, Library, Scope, is_plain, reference
-from .signatures import AxisMaker, InputSpec, bind_params, expand_inputs, expand_name, gather, register_wheres, type_text
+from .signatures import AxisMaker, InputSpec, Signature, bind_params, expand_inputs, expand_name, gather, register_wheres, type_text
 from .statements import run
-from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Value
+from .values import EXPR_TYPES, Absent, AxisRef, Lazy, PackOf, Value
 
 
 def literals(decl: tree.Pattern) -> dict[str, Any]:
@@ -116,14 +116,29 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     for name in sig.params:
         builder.taken.add(name)
     specs: list[tuple[InputSpec, dict[str, Any]]] = []
+    off: dict[str, InputSpec] = {}
     for spec, env in expand_inputs(scope, decl.inputs):
         builder.taken.add(spec.name)
-        if _wanted(scope, spec, spec.name in present):
+        if not is_on(scope, spec):
+            off[spec.name] = spec
+            scope.names.setdefault(spec.name, Absent(spec.name))
+            continue
+        if any(spec.name == other.name for other, _ in specs):
+            raise AttnNameError(f"input '{spec.name}' is declared twice", spec.span, "give the declarations conditions that exclude each other")
+        if spec.name in present:
             specs.append((spec, env))
-        else:
+            scope.names[spec.name] = reference(spec.name, (), "float")  # present(x) in later conditions
+        elif spec.decl.optional:
             scope.names[spec.name] = Absent(spec.name)
+        else:
+            raise AttnTypeError(f"input '{spec.name}' is missing", spec.span, "pass it by position or by name")
+    for name, spec in off.items():
+        if name in present and not any(name == other.name for other, _ in specs):
+            assert spec.decl.cond is not None
+            raise AttnTypeError(f"input '{name}' is not used with these parameters", spec.decl.cond.span, "leave it out")
     _unused(present, {s.name for s, _ in specs}, scope, decl)
     scope.ranks = dict(present)
+    _ranks_of_lists(scope, sig)
     ranks(scope, equations, [(s, env, present[s.name]) for s, env in specs])
     maker = AxisMaker(scope, equations)
     maker.aliases()
@@ -145,6 +160,77 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     return _finish(decl.name, builder, outputs)
 
 
+@dataclass(frozen=True)
+class Declared:
+    """A pattern's names for given parameters: every input that can be given, every parameter, the outputs of a plain call."""
+
+    inputs: tuple[InputSpec, ...]
+    params: tuple[str, ...]
+    outputs: tuple[str, ...]
+    scope: Scope
+
+
+def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -> Declared:
+    """Names of a pattern once its parameters are known; the parameters are checked. Raises AttnError subclasses."""
+    scope = Scope(Builder(), library, axis_names=_axis_names(library, decl), where=decl.name)
+    sig = gather(scope, decl.params, decl.inputs, decl.where)
+    _known(params, sig.params, decl)
+    call = Source("<call>", ", ".join(f"{n}={v!r}" for n, v in params.items()))
+    bind_params(scope, sig, {n: (v, Span(call, 0, len(call.text))) for n, v in params.items()})
+    for name in params:
+        scope.get(name)
+    register_wheres(scope, sig)
+    inputs: list[InputSpec] = []
+    for spec, _ in expand_inputs(scope, decl.inputs):
+        on = True
+        if spec.decl.cond is not None and not spec.decl.optional:
+            scope.names.setdefault(spec.name, Absent(spec.name))
+            on = _static_or_true(scope, spec)
+        if on and not any(spec.name == other.name for other in inputs):
+            inputs.append(spec)
+    outputs = []
+    for item in decl.outputs:
+        if isinstance(item, tree.Output) and not item.optional and item.name.plain:
+            outputs.append(item.name.plain)
+    return Declared(tuple(inputs), tuple(sig.params), tuple(outputs), scope)
+
+
+def _static_or_true(scope: Scope, spec: InputSpec) -> bool:
+    """Whether an input can be given; a condition on which others are present is decided at the call."""
+    assert spec.decl.cond is not None
+    if any(isinstance(n, tree.Call) for n in descend(spec.decl.cond)):
+        return True
+    return static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'")
+
+
+def stored_dims(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -> dict[str, int]:
+    """Number of stored dims of every input that must be given. Raises AttnTypeError when a rank depends on the tensors."""
+    found = inputs_of(library, decl, params)
+    sig = gather(found.scope, decl.params, decl.inputs, decl.where)
+    _ranks_of_lists(found.scope, sig)
+    out = {}
+    for spec in found.inputs:
+        if spec.decl.optional or (spec.decl.cond is not None and any(isinstance(n, tree.Call) for n in descend(spec.decl.cond))):
+            continue
+        for pack in packs_in(spec.decl.dims):
+            if (pack.name.plain or "") not in found.scope.names:
+                raise AttnTypeError(
+                    f"the rank of '*{pack.name.plain}' depends on the tensors", pack.span, "use op.program(*tensors), or give a list parameter"
+                )
+        out[spec.name] = sum(_stored(found.scope, d) for d in spec.decl.dims)
+    return out
+
+
+def _ranks_of_lists(scope: Scope, sig: Signature) -> None:
+    """A parameter of type T[*g] given as a list says the rank of g."""
+    for name, decl in sig.params.items():
+        if decl.type.kind == "list" and isinstance(decl.type.length, tree.Pack):
+            found = scope.names.get(name)
+            given = found.given if isinstance(found, Lazy) else found
+            if isinstance(given, list | tuple):
+                make_pack(scope, name_text(scope, decl.type.length.name), len(given))
+
+
 def _known(params: Mapping[str, Any], declared: Mapping[str, tree.Param], decl: tree.Pattern) -> None:
     for name in params:
         if name not in declared:
@@ -154,17 +240,9 @@ def _known(params: Mapping[str, Any], declared: Mapping[str, tree.Param], decl: 
             raise AttnNameError(f"'{decl.name}' has no parameter '{name}'", decl.span, help)
 
 
-def _wanted(scope: Scope, spec: InputSpec, given: bool) -> bool:
-    """Whether an input takes part; raises when it is missing or forbidden."""
-    if spec.decl.cond is not None and not static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'"):
-        if given:
-            raise AttnTypeError(f"input '{spec.name}' is not used with these parameters", spec.decl.cond.span, "leave it out")
-        return False
-    if not given and not spec.decl.optional:
-        raise AttnTypeError(f"input '{spec.name}' is missing", spec.span, "pass it by position or by name")
-    if given:
-        scope.names.setdefault(spec.name, reference(spec.name, (), "float"))  # present(x) in later conditions
-    return given
+def is_on(scope: Scope, spec: InputSpec) -> bool:
+    """Whether an input takes part with these parameters and inputs. One name may be declared under conditions that exclude each other."""
+    return spec.decl.cond is None or static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'")
 
 
 def _unused(present: Mapping[str, int], known: set[str], scope: Scope, decl: tree.Pattern) -> None:
@@ -457,8 +535,13 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     bind_params(inner, sig, {n: (v, s) for n, (v, s) in given.items()})
     equations = register_wheres(inner, sig)
     actuals: list[tuple[InputSpec, dict[str, Any], Expr]] = []
+    specs = [spec for spec, _ in expand_inputs(inner, decl.inputs)]
     for spec, env in expand_inputs(inner, decl.inputs):
-        off = spec.decl.cond is not None and not static_bool(inner, spec.decl.cond, f"the condition of '{spec.name}'")
+        off = not is_on(inner, spec)
+        if any(spec.name == other.name for other, _, _ in actuals):
+            continue
+        if off and any(s.name == spec.name and is_on(inner, s) for s in specs):
+            continue
         got = arguments.input(spec.name)
         if off or got is None or isinstance(got[0], Absent):
             if not off and not spec.decl.optional:
@@ -477,9 +560,14 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     for spec, env, _ in actuals:
         with scope_env(inner, env):
             maker.dims(spec.decl.dims, spec.renames)
+    outs = list(_outputs(inner, decl))
+    for spec in outs:  # an axis that only outputs have is the caller's of that name, where there is one
+        for leaf, kind in leaves(inner, spec.decl.dims):
+            found = scope.find_axis(leaf) if kind is None and leaf not in inner.names else None
+            if isinstance(found, AxisRef):
+                inner.names[leaf] = found
     maker.sizes()
     _settle_params(inner, sig.params)
-    outs = list(_outputs(inner, decl))
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
     run(inner, decl.body)
     results = [result(inner, spec, dims) for spec, dims in stored]

@@ -237,7 +237,7 @@ def bind_params(scope: Scope, sig: Signature, given: dict[str, tuple[Value, Span
     for name, decl in sig.params.items():
         if name in given:
             got, span = given[name]
-            scope.names[name] = Lazy(lambda d=decl, g=got, s=span, n=name: check_param(n, d.type, g, s, scope), decl.span, name)
+            scope.names[name] = Lazy(lambda d=decl, g=got, s=span, n=name: check_param(n, d.type, g, s, scope), decl.span, name, got)
         elif decl.default is not None:
             scope.names[name] = Lazy(lambda d=decl, n=name: default_of(scope, n, d), decl.span, name)
         elif decl.type.optional:
@@ -358,9 +358,20 @@ class AxisMaker:
             if parts is not None:
                 self._sum(names[0], parts, renames)
             elif isinstance(where.right, tree.Product):
-                atoms = tuple(a for f in where.right.factors for a in self._named(f, renames).atoms)
-                if names[0] not in self.scope.names:
+                found = self.scope.find_axis(names[0])
+                if isinstance(found, AxisRef):
+                    self._factor(found, where.right)
+                else:
+                    atoms = tuple(a for f in where.right.factors for a in self._named(f, renames).atoms)
                     self.scope.names[names[0]] = AxisRef(names[0], atoms)
+
+    def _factor(self, product: AxisRef, node: tree.Product) -> None:
+        """A product bound by a call: its factors get this pattern's names."""
+        if len(product.atoms) != len(node.factors):
+            raise AttnTypeError(f"axis '{product.name}' must be a product of {len(node.factors)} axes", node.span)
+        for factor, atom in zip(node.factors, product.atoms, strict=True):
+            if isinstance(factor, tree.Name):
+                self.scope.names.setdefault(factor.plain or "", AxisRef(factor.plain or "", (atom,)))
 
     def _active(self, where: tree.Where) -> bool:
         return where.cond is None or static_bool(self.scope, where.cond, "the condition of a size")
@@ -465,7 +476,8 @@ class AxisMaker:
         if ref.size() == found:
             return
         axis = self.scope.builder.axes[ref.atoms[0]] if len(ref.atoms) == 1 else None
-        if axis is not None and axis.size is None and ref.atoms[0] not in self.bound and not _mentions(found, ref.atoms[0]):
+        stored = {a for i in self.scope.builder.inputs.values() for dim in i.dims for a in dim} if self.bound else set()
+        if axis is not None and axis.size is None and ref.atoms[0] not in stored and not _mentions(found, ref.atoms[0]):
             self.scope.builder.axes[ref.atoms[0]] = replace(axis, size=found)
         elif axis is None or axis.size != found:
             self.scope.builder.checks.append(Check(Apply("eq", (ref.size(), found)), False, span))

@@ -6,7 +6,7 @@ from functools import singledispatch
 from typing import Any
 
 from ...errors import AttnNameError, AttnTypeError, AttnValueError, Span
-from ...ir.expr import Along, Expr, Read, Reduce, axes_of, kind_of, walk
+from ...ir.expr import Along, Apply, Expr, Read, Reduce, axes_of, kind_of, sources_of, walk
 from ...ir.nodes import Assign, Carry, Check, Fold, Node
 from ...ir.ops import widest
 from ...language import tree
@@ -187,8 +187,10 @@ def _(node: tree.Assume, scope: Scope) -> None:
         check = to_expr(scope, got, cond.span)
         if kind_of(check) != "bool":
             raise AttnTypeError("'assume' needs a condition", cond.span)
-        stored = scope.builder.assign("assumed", check, span=cond.span)
-        scope.builder.checks.append(Check(stored, True, cond.span))
+        if all(s in scope.builder.inputs for s in sources_of(check)):
+            scope.builder.checks.append(Check(check, True, cond.span))
+        elif scope.depth == 0:
+            raise AttnTypeError("'assume' is about the inputs", cond.span, "say it of the tensors that are passed in")
 
 
 @statement.register
@@ -355,6 +357,8 @@ def _stored(scope: Scope, name: str, e: Expr, shape: tuple[tuple[str, ...], str]
         defined = {n.name: n.axes for block in scope.builder.blocks for n in block if isinstance(n, Assign)}
         if defined.get(e.source) == shape[0]:
             return e.source
+    if kind_of(e) != shape[1]:
+        e = Apply("to_float" if shape[1] == "float" else "to_int", (e,))
     unique = scope.builder.fresh(name)
     scope.builder.emit(Assign(unique, shape[0], shape[1], e, span), span)
     return unique

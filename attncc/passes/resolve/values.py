@@ -68,8 +68,8 @@ class RowsAt:
 class Lazy:
     """A name whose value is worked out at its first use: a default, a size, a scalar of `where`."""
 
-    def __init__(self, thunk: Callable[[], Value], span: Span, what: str) -> None:
-        self.thunk, self.span, self.what, self.busy = thunk, span, what, False
+    def __init__(self, thunk: Callable[[], Value], span: Span, what: str, given: Any = None) -> None:
+        self.thunk, self.span, self.what, self.given, self.busy = thunk, span, what, given, False
 
     def get(self) -> Value:
         if self.busy:

@@ -1,0 +1,247 @@
+"""From the parts of an attend to its stages: which statistics run in the same sweep and which are frozen first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from ...errors import AttnUnsupportedError
+from ...ir.expr import ONE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, substitute, walk
+from ...ir.nodes import Assign, Attend, Program, values_of
+from ...ir.pairs import Final, PairStage, Sum, value, values_in
+from .algebra import add, replace_part
+from .pieces import Pieces, collect, local
+from .products import Before
+from .sweep import Frozen, Sweep
+
+_UNROLL = 16
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """before and after: definitions around the stages. acc: names of values kept in the accumulation type."""
+
+    before: tuple[Assign, ...]
+    stages: tuple[PairStage, ...]
+    after: tuple[Assign, ...]
+    acc: frozenset[str]
+
+
+def fuse(program: Program, node: Attend, wanted: Collection[str] | None = None) -> Fusion:
+    """The stages of an attend. wanted: names of the emits that are needed (None: all).
+
+    Raises AttnUnsupportedError, the message being the reason, when the attend cannot be fused.
+    """
+    if node.empty != "zero":
+        raise AttnUnsupportedError(f"rows without a key that give `{node.empty}` are not fused", node.span)
+    return _Builder(program, node, wanted).run()
+
+
+class _Builder:
+    def __init__(self, program: Program, node: Attend, wanted: Collection[str] | None) -> None:
+        self.program, self.node = program, node
+        self.taken = {i.name for i in program.inputs} | {v.name for n in program.nodes for v in values_of(n)}
+        self.taken |= {a.name for a in program.axes} | {n for n, _ in (*node.maps, *node.posts)}
+        self.taken |= {n for s in node.segments for n, _ in s.scores}
+        self.before = Before(self.name)
+        self.pieces = collect(program, node, self.before, self.name)
+        self.stages: list[PairStage] = []
+        self.after: list[Assign] = []
+        self.emits = {e.name: e for e in node.emits if wanted is None or e.name in wanted}
+        self.title = node.name or (node.emits[0].name if node.emits else "attend")
+
+    def name(self, hint: str) -> str:
+        """A fresh name."""
+        new, number = hint, 2
+        while new in self.taken:
+            new, number = f"{hint}{number}", number + 1
+        self.taken.add(new)
+        return new
+
+    def run(self) -> Fusion:
+        known: dict[str, Expr] = {n: value(n) for s in self.node.segments for n, _ in s.scores}
+        weight: Expr = ONE
+        for name, expr in (*self.node.maps, *self.node.posts):
+            weight = known[name] = self._definition(expr, known)
+        emits: dict[str, Expr] = {}
+        for emit in self.emits.values():
+            emits[emit.name] = self._definition(emit.expr, known)
+        mixed = weight if self.node.name else None
+        self._keep_outer_emits(emits)
+        rows_too = {n: e for n, e in emits.items() if self._row_sums(e)}
+        here = {n: e for n, e in emits.items() if n not in rows_too}
+        lse = ""
+        while True:
+            try:
+                lse = self._main(mixed, here, bool(rows_too))
+                break
+            except Frozen as frozen:
+                new = self._freeze(frozen.stat)
+                mixed = None if mixed is None else replace_part(mixed, frozen.stat, new)
+                here = {n: replace_part(e, frozen.stat, new) for n, e in here.items()}
+                rows_too = {n: replace_part(e, frozen.stat, new) for n, e in rows_too.items()}
+        for name, expr in rows_too.items():
+            self._column(name, expr, lse)
+        return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc))
+
+    def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
+        """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
+        order = (*self.node.rows, *self.node.over)
+        extra = tuple(a for a in dict.fromkeys(_all_axes(expr)) if a not in order)
+        out = local(expr, known, (*order, *extra), self.node.span)
+        return self._unrolled(out)
+
+    def _unrolled(self, expr: Expr) -> Expr:
+        """Reductions of pair values over axes that are none of the pairs', written out."""
+        expr = rebuild(expr, self._unrolled)
+        if not isinstance(expr, Reduce) or not bool(values_in(expr.body)):
+            return expr
+        extra = [a for a in expr.axes if a not in self.pieces.pair_axes]
+        if not extra:
+            return expr
+        if expr.op != "sum" or len(expr.axes) != 1 or expr.cond is not None:
+            raise AttnUnsupportedError(f"{expr.op} of pair values over {', '.join(extra)} is not fused", self.node.span)
+        size = self.program.axis(extra[0]).size
+        if not isinstance(size, Const) or not isinstance(size.value, int) or not 0 < size.value <= _UNROLL:
+            raise AttnUnsupportedError(f"a sum of pair values over {extra[0]}, whose size is not a small constant", self.node.span)
+        out: Expr = Const(0)
+        for at in range(size.value):
+            out = add(out, _at(expr.body, extra[0], at))
+        return out
+
+    def _keep_outer_emits(self, emits: dict[str, Expr]) -> None:
+        """Emits made from values outside the pairs alone, or from other emits at other positions, run after."""
+        for name in list(emits):
+            expr = emits[name]
+            if bool(values_in(expr)) or any(
+                isinstance(e, Reduce) and set(e.axes) & self.pieces.pair_axes for e in walk(expr)
+            ):
+                continue
+            if set(axes_of(expr)) & (self.pieces.pair_axes - set(self.emits[name].axes)):
+                raise AttnUnsupportedError(f"{name} stores values of pairs", self.node.span)
+            self.after.append(replace(self.emits[name], expr=expr))
+            del emits[name]
+
+    def _row_sums(self, expr: Expr) -> bool:
+        """Whether some reduction of pair values runs over row axes and not over all the keys."""
+        over = set(self.pieces.over)
+        return any(
+            isinstance(e, Reduce) and set(e.axes) & set(self.node.rows) and not set(e.axes) >= over and self._pairwise(e)
+            for e in walk(expr)
+        )
+
+    def _pairwise(self, expr: Expr) -> bool:
+        return bool(values_in(expr))
+
+    def _main(self, mixed: Expr | None, emits: dict[str, Expr], need_lse: bool) -> str:
+        """The stage with the mixed output and the emits along the keys. Gives the name of the log-sum-exp it stores, if any."""
+        exprs = [*([] if mixed is None else [mixed]), *emits.values()]
+        if not exprs:
+            return ""
+        sweep = Sweep(self.pieces, self.pieces.over, exprs, self.name)
+        finals: list[Final] = []
+        sums: list[Sum] = []
+        if mixed is not None:
+            summed, final = sweep.mixed(self.node, mixed)
+            sums.append(summed)
+            finals.append(final)
+        after: list[Assign] = []
+        for name, expr in emits.items():
+            finals += sweep.emit(self.emits[name], expr, after)
+        lse = ""
+        if need_lse and sweep.softmax is not None:
+            lse = self.name("lse")
+            finals.append(Final(lse, self.node.rows, "float", sweep.frozen_lse(), acc=True))
+        stage = self.pieces.stage(
+            self.title, self.pieces.over, sweep.softmax, (*sums, *sweep.sums), tuple(finals), tuple(sweep.notes)
+        )
+        self.stages.append(stage)
+        self.after += after
+        self._alias = (sweep.source, lse) if lse else None
+        return lse
+
+    def _freeze(self, stat: Expr) -> Expr:
+        """A stage that computes a statistic beforehand; gives what takes its place."""
+        if not isinstance(stat, Along | Reduce):
+            raise TypeError(stat)
+        over = stat.axes
+        rows = tuple(a for a in (*self.node.rows, *self.node.over) if a not in over)
+        body = Along("softmax", over, stat.body, None, stat.sink) if isinstance(stat, Along) else stat
+        masked = self._with_cond(stat.cond) if isinstance(stat, Along) and stat.cond is not None else self.pieces
+        sweep = Sweep(masked, over, [body], self.name)
+        if isinstance(stat, Along):
+            token = self.name("lse")
+            final = Final(token, rows, "float", sweep.frozen_lse(), acc=True)
+        else:
+            token = self.name(f"{stat.op}_w")
+            final = Final(token, rows, kind_of(stat), sweep.reduced(stat), acc=True)
+        note = f"{token} is computed first, in a sweep of its own: what follows is not linear in the weights it normalises"
+        self.stages.append(masked.stage(self.name(f"{self.title}_{token}"), over, sweep.softmax, tuple(sweep.sums), (final,), (note,)))
+        read = Read(token, tuple(Index(a) for a in rows), final.kind)
+        if not isinstance(stat, Along):
+            return read
+        weight: Expr = Apply("exp", (Apply("sub", (stat.body, read)),))
+        return weight if stat.cond is None else Apply("where", (stat.cond, weight, Const(0.0)))
+
+    def _with_cond(self, cond: Expr) -> Pieces:
+        kinds = tuple(
+            replace(k, mask=cond if k.mask is None else Apply("and", (k.mask, cond))) for k in self.pieces.kinds
+        )
+        return replace(self.pieces, kinds=kinds)
+
+    def _column(self, name: str, expr: Expr, lse: str) -> None:
+        """An emit with reductions over row axes: a stage with rows and keys exchanged, then the rest of the expression."""
+        if lse and self._alias is not None and isinstance(self._alias[0], Along):
+            source = self._alias[0]
+            read = Read(lse, tuple(Index(a) for a in self.node.rows), "float")
+            expr = replace_part(expr, source, Apply("exp", (Apply("sub", (source.body, read)),)))
+        emit = self.emits[name]
+
+        def visit(e: Expr) -> Expr:
+            if isinstance(e, Reduce) and self._pairwise(e):
+                if any(isinstance(x, Along) or (isinstance(x, Reduce) and x is not e) for x in walk(e.body)):
+                    raise AttnUnsupportedError(f"{name} reduces a reduction of pair values", self.node.span)
+                return self._column_sum(e)
+            return rebuild(e, visit)
+
+        out = visit(expr)
+        if set(axes_of(out)) - set(emit.axes):
+            raise AttnUnsupportedError(f"{name} stores values of pairs", self.node.span)
+        self.after.append(replace(emit, expr=out))
+
+    def _column_sum(self, red: Reduce) -> Expr:
+        rows = tuple(a for a in (*self.node.rows, *self.node.over) if a not in red.axes)
+        sweep = Sweep(self.pieces, red.axes, [red], self.name)
+        token = self.name(f"{self.title}_{red.op}")
+        final = Final(token, rows, kind_of(red), sweep.reduced(red), acc=True)
+        note = f"{token} sums over the rows, so the roles of rows and keys are exchanged"
+        self.stages.append(self.pieces.stage(token, red.axes, sweep.softmax, tuple(sweep.sums), (final,), (note,)))
+        return Read(token, tuple(Index(a) for a in rows), final.kind)
+
+    _alias: tuple[Expr, str] | None = None
+
+
+def _all_axes(expr: Expr) -> list[str]:
+    out: list[str] = []
+    for e in walk(expr):
+        if isinstance(e, Index):
+            out.append(e.axis)
+        elif isinstance(e, Reduce | Along):
+            out += e.axes
+    return out
+
+
+def _at(expr: Expr, axis: str, at: int) -> Expr:
+    """The expression at one position of an axis that nothing inside binds."""
+    if isinstance(expr, Along):
+        return Along(
+            expr.op,
+            expr.axes,
+            _at(expr.body, axis, at),
+            None if expr.cond is None else _at(expr.cond, axis, at),
+            None if expr.sink is None else _at(expr.sink, axis, at),
+        )
+    if isinstance(expr, Index):
+        return substitute(expr, {axis: Const(at)})
+    return rebuild(expr, lambda child: _at(child, axis, at))
+

@@ -1,0 +1,67 @@
+"""Backends by name, found through the `attncc.backends` entry points, and the table that says which one a device gets.
+
+A backend is an object with
+
+    name       "triton"
+    devices    device types it computes on, ("cuda",)
+    refuses(program)                      -> reasons in words why it does not take a program as a whole, [] when it does
+    prepare(program, outputs)             -> a callable: {input name: tensor} -> {output name: tensor}
+    notes(program)                        -> (node, decision, reason) rows for `explain`
+
+Another package adds one by declaring an entry point in that group.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Protocol
+
+import torch
+
+from ..errors import AttnUnsupportedError
+from ..ir.nodes import Program
+
+Tensors = Mapping[str, torch.Tensor]
+Compiled = Callable[[Tensors], dict[str, torch.Tensor]]
+
+
+class Backend(Protocol):
+    """What a backend offers."""
+
+    name: str
+    devices: tuple[str, ...]
+
+    def refuses(self, program: Program) -> list[str]: ...
+
+    def prepare(self, program: Program, outputs: Sequence[str]) -> Compiled: ...
+
+    def notes(self, program: Program) -> list[tuple[str, str, str]]: ...
+
+
+BY_DEVICE: dict[str, tuple[str, ...]] = {"cuda": ("triton", "eager"), "cpu": ("cpu", "eager")}
+"""Device type -> backends in order of preference; the first one that is there and takes the program runs it."""
+
+
+@cache
+def installed() -> dict[str, EntryPoint]:
+    """Entry points of every backend here, not loaded yet."""
+    return {point.name: point for point in entry_points(group="attncc.backends")}
+
+
+@cache
+def named(name: str) -> Backend:
+    """The backend of a name. Raises AttnUnsupportedError."""
+    if name not in installed():
+        raise AttnUnsupportedError(f"no backend '{name}'", None, f"backends here: {', '.join(sorted(installed()))}")
+    found: Backend = installed()[name].load()
+    return found
+
+
+def choose(program: Program, device: str) -> Backend:
+    """The default backend for a program on a device type."""
+    for name in BY_DEVICE.get(device, ("eager",)):
+        if name in installed() and not named(name).refuses(program):
+            return named(name)
+    return named("eager")

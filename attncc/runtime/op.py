@@ -1,0 +1,152 @@
+"""`Op`: a pattern with its parameters, callable on tensors. One program per set of present inputs, made at first use."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import AttnNameError, AttnTypeError, Source
+from ..ir.nodes import Program
+from ..language import tree
+from ..passes.pipeline import front
+from ..passes.resolve.program import choose, inputs_of, resolve, stored_dims
+from ..passes.resolve.scope import Library
+from . import library as files
+from .autograd import call
+from .backends import choose as choose_backend
+from .backends import named
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names of the inputs, parameters and outputs, in order."""
+
+    inputs: tuple[str, ...]
+    params: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class Op:
+    """An attention operator: call it with tensors in the order of the signature, or by name.
+
+    `op(q, k, v)` gives a tensor, or a named tuple when the pattern has several outputs; `outputs=("o", "lse")` asks for chosen
+    ones, those on request included; `backend="eager" | "cpu" | "triton"` overrides the choice by device. Optional inputs may be
+    left out or None. Raises AttnError subclasses for inputs that do not fit.
+    """
+
+    def __init__(self, library: Library, decl: tree.Pattern, params: Mapping[str, Any], source: Source) -> None:
+        self._library, self._decl, self._source = library, decl, source
+        self.params = dict(params)
+        self.name = decl.name
+        self._programs: dict[tuple[tuple[str, int], ...], Program] = {}
+        self._specs = inputs_of(library, decl, self.params)
+        self._inputs = tuple(s.name for s in self._specs.inputs)
+
+    def __repr__(self) -> str:
+        params = ", ".join(f"{k}={v!r}" for k, v in self.params.items())
+        return f"<attncc.Op {self.name}({params}) from {self._source.name}>"
+
+    @property
+    def signature(self) -> Signature:
+        """Names of inputs, parameters and outputs. Outputs are those of the default call."""
+        return Signature(self._inputs, self._specs.params, self._specs.outputs)
+
+    @property
+    def title(self) -> str:
+        """The comment above the pattern: what it is and where it is from."""
+        return self._decl.title
+
+    def bind(self, tensors: Sequence[Any], named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+        """Arguments by input name; None counts as not given. Raises AttnTypeError, AttnNameError."""
+        if len(tensors) > len(self._inputs):
+            raise AttnTypeError(
+                f"'{self.name}' takes {len(self._inputs)} tensors, found {len(tensors)}", self._decl.span, f"inputs: {', '.join(self._inputs)}"
+            )
+        given: dict[str, Any] = dict(zip(self._inputs, tensors, strict=False))
+        for name, t in named.items():
+            if name in given:
+                raise AttnTypeError(f"input '{name}' is given by position and by name", self._decl.span)
+            if name not in self._inputs:
+                kind = "a parameter: give it to attncc.load or attncc.compile" if name in self._specs.params else "not an input"
+                raise AttnNameError(f"'{name}' is {kind}", self._decl.span, f"inputs: {', '.join(self._inputs)}")
+            given[name] = t
+        out = {}
+        for name, t in given.items():
+            if t is None:
+                continue
+            if not isinstance(t, torch.Tensor):
+                raise AttnTypeError(f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._decl.span, "torch.as_tensor(x)")
+            out[name] = t
+        return out
+
+    def program(self, *tensors: torch.Tensor, **named: torch.Tensor) -> Program:
+        """The program for these tensors: which optional inputs are there and how many dims they have."""
+        return self.specialise({n: t.dim() for n, t in self.bind(tensors, named).items()})
+
+    def specialise(self, present: Mapping[str, int]) -> Program:
+        """The program for present inputs (name -> number of dims), resolved, verified and cached."""
+        key = tuple(sorted(present.items()))
+        if key not in self._programs:
+            self._programs[key] = front(resolve(self._library, self._decl, self.params, present))
+        return self._programs[key]
+
+    @property
+    def ir(self) -> Program:
+        """The program with no optional input present."""
+        return self.specialise(stored_dims(self._library, self._decl, self.params))
+
+    def __call__(self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any) -> Any:
+        bound = self.bind(tensors, named_tensors)
+        program = self.specialise({n: t.dim() for n, t in bound.items()})
+        wanted = self._wanted(program, outputs)
+        device = next((t.device.type for t in bound.values()), "cpu")
+        chosen = named(backend) if backend is not None else choose_backend(program, device)
+        results = call(program, chosen, bound, wanted)
+        if len(wanted) == 1:
+            return results[0]
+        return namedtuple(self.name, wanted, rename=True)(*results)  # type: ignore[misc]  # noqa: PYI024
+
+    def _wanted(self, program: Program, outputs: Sequence[str] | None) -> tuple[str, ...]:
+        if outputs is None:
+            return tuple(o.name for o in program.outputs if not o.on_request)
+        if isinstance(outputs, str):
+            outputs = (outputs,)
+        known = {o.name for o in program.outputs}
+        for name in outputs:
+            if name not in known:
+                raise AttnNameError(f"'{self.name}' has no output '{name}' here", self._decl.span, f"outputs: {', '.join(sorted(known))}")
+        if not outputs:
+            raise AttnTypeError("no output is asked for", self._decl.span)
+        return tuple(outputs)
+
+
+def make(source: Source, pattern: str | None, params: Mapping[str, Any]) -> Op:
+    """The op of a text."""
+    library, file = files.library_of(source)
+    name = files.pick(library, file, source, pattern)
+    return Op(library, choose(library, name, params, None), params, source)
+
+
+def compile(path_or_source: str | Path, *, pattern: str | None = None, **params: Any) -> Op:
+    """An op from a `.attn` file or from the text of one.
+
+    `pattern` names the pattern when the file holds several; `params` are its compile-time parameters. Raises AttnSyntaxError,
+    AttnNameError, AttnTypeError, AttnValueError, each with file, line and column.
+    """
+    return make(files.read(path_or_source), pattern, params)
+
+
+def load(name: str, **params: Any) -> Op:
+    """A shipped pattern by name, e.g. `attncc.load("neighborhood2d", window=(5, 7))`."""
+    source, pattern = files.find(name)
+    return make(source, pattern, params)
+
+
+def patterns() -> tuple[files.Shipped, ...]:
+    """Names, titles and citations of all shipped patterns."""
+    return files.patterns()
