@@ -1,0 +1,76 @@
+"""The Triton backend: fused attends as readable Triton kernels, on NVIDIA and AMD GPUs, and under Triton's interpreter on the CPU.
+
+    frame, memory, walks, kernel     a tile program -> a kernel's text
+    expressions, intrinsics          pointwise operations
+    host, launch, module             what runs around kernels, and the whole module
+    load, run                        modules and programs at run time
+    machine                          compiling without a GPU, and what the machine code says
+
+Importing this loads neither triton nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from attncc.ir.nodes import Program
+
+    from .run import Runner
+
+
+class Triton:
+    """Fused kernels for attends; other nodes of a program run through the eager backend."""
+
+    name = "triton"
+    devices = ("cuda", "cpu")
+
+    @cached_property
+    def _runners(self) -> dict[Any, Runner]:
+        return {}
+
+    def refuses(self, program: Program) -> list[str]:
+        """Why no attend of a program can be fused; [] when one can."""
+        rows = self.notes(program)
+        if any(decision == "fused" for _, decision, _ in rows):
+            return []
+        return [f"{node}: {reason}" for node, _, reason in rows] or ["there is no attend to fuse"]
+
+    def prepare(self, program: Program, outputs: Sequence[str]) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """A callable for some outputs. float64 inputs run through the eager backend."""
+        from .run import Runner
+
+        key = (program, tuple(outputs))
+        if key not in self._runners:
+            self._runners[key] = Runner(program, outputs)
+        return self._runners[key]
+
+    def notes(self, program: Program) -> list[tuple[str, str, str]]:
+        """(node, decision, reason) of every node, for `explain`."""
+        from attncc.ir.nodes import Attend, values_of
+        from attncc.schedules.plan import Fused, plan
+
+        rows = []
+        for step in plan(program, [o.name for o in program.outputs]).steps:
+            name = next((v.name for v in values_of(step.node)), "attend")
+            if isinstance(step, Fused):
+                rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
+            elif isinstance(step.node, Attend):
+                rows.append((name, "torch", step.reason))
+        return rows
+
+    def source(self, program: Program, outputs: Sequence[str], features: dict[str, int], target: str, bits: int = 16) -> str:
+        """The generated module for a target. features: sizes of head dimensions by axis, 64 where not given."""
+        from attncc.schedules.plan import plan
+
+        from .run import module_of
+
+        made = plan(program, outputs)
+        return module_of(made, {a: features.get(a, 64) for a in made.features}, target, bits).text
+
+
+backend = Triton()

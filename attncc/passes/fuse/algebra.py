@@ -3,7 +3,7 @@ but for the order of products and sums, which a fused kernel does not keep anywa
 
 from __future__ import annotations
 
-from ...ir.expr import ONE, ZERO, Apply, Const, Expr, Index, Read, Reduce, Size, children, rebuild, walk
+from ...ir.expr import ONE, ZERO, Apply, Const, Expr, Index, Read, Reduce, Size, rebuild, walk
 
 _GROWTH = 32
 
@@ -215,6 +215,16 @@ def positive(expr: Expr) -> bool:
     return False
 
 
-def size_of(expr: Expr) -> int:
-    """Number of nodes."""
-    return 1 + sum(size_of(c) for c in children(expr))
+def tidied(expr: Expr) -> Expr:
+    """Without what optional terms of a pattern leave behind: x + 0, x - 0, x * 1, x / 1."""
+    expr = rebuild(expr, tidied)
+    match expr:
+        case Apply("add" | "sub", (a, b)) if is_const(b, 0):
+            return a
+        case Apply("add", (a, b)) if is_const(a, 0):
+            return b
+        case Apply("mul" | "div", (a, b)) if is_const(b, 1):
+            return a
+        case Apply("mul", (a, b)) if is_const(a, 1):
+            return b
+    return expr

@@ -9,7 +9,7 @@ from ...errors import AttnUnsupportedError
 from ...ir.expr import ONE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, substitute, walk
 from ...ir.nodes import Assign, Attend, Program, values_of
 from ...ir.pairs import Final, PairStage, Sum, value, values_in
-from .algebra import add, replace_part
+from .algebra import add, replace_part, tidied
 from .pieces import Pieces, collect, local
 from .products import Before
 from .sweep import Frozen, Sweep
@@ -88,7 +88,7 @@ class _Builder:
         """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
         order = (*self.node.rows, *self.node.over)
         extra = tuple(a for a in dict.fromkeys(_all_axes(expr)) if a not in order)
-        out = local(expr, known, (*order, *extra), self.node.span)
+        out = local(tidied(expr), known, (*order, *extra), self.node.span)
         return self._unrolled(out)
 
     def _unrolled(self, expr: Expr) -> Expr:

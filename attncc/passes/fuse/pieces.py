@@ -10,7 +10,7 @@ from ...errors import AttnUnsupportedError, Span
 from ...ir.expr import ONE, Along, Expr, Index, Read, Reduce, axes_of, rebuild, walk
 from ...ir.nodes import Attend, Program, Segment
 from ...ir.pairs import Final, Keys, PairStage, Product, Softmax, Sum, value, values_in
-from .algebra import factors, product
+from .algebra import factors, product, tidied
 from .products import Before, Sides, extract, plain
 
 
@@ -146,12 +146,12 @@ def _kind(node: Attend, segment: Segment, feature: str, before: Before, name: Ca
     products: list[Product] = []
     known: dict[str, Expr] = {}
     for score, expr in segment.scores:
-        done, found = extract(local(expr, known, (*node.rows, *segment.over), node.span), sides, before, name, node.span)
+        done, found = extract(local(tidied(expr), known, (*node.rows, *segment.over), node.span), sides, before, name, node.span)
         products += [p for p in found if p not in products]
         lets.append((score, done))
         known[score] = value(score)
     mask = None if segment.mask is None else _no_sums(segment.mask, before)
-    mix, gain = (None, ONE) if segment.mix is None else _mixed(segment.mix, feature, sides, before, node.span)
+    mix, gain = (None, ONE) if segment.mix is None else _mixed(tidied(segment.mix), feature, sides, before, node.span)
     return Kind(segment.over, tuple(products), tuple(lets), mask, mix, gain)
 
 

@@ -114,6 +114,8 @@ def _split(
     if len(red.axes) != 1:
         raise AttnUnsupportedError(f"{what} sums over {len(red.axes)} axes at once; a fused score sums over one", span)
     axis = red.axes[0]
+    if (pair := _distance(red, sides)) is not None:
+        return _squared_distance(*pair, axis, sides, before, name, found)
     expanded = terms(red.body)
     if expanded is None:
         raise AttnUnsupportedError(f"{what} has too many terms when multiplied out", span)
@@ -138,12 +140,27 @@ def _split(
         else:
             part_sum = Size(axis)
         total = add(total, product([*outer, part_sum]))
-    if red.op == "mean":
-        total = Apply("div", (total, Size(axis)))
-    match red.body:
-        case Apply("pow", (Apply("sub", _), Const(2))):
-            total = Apply("max", (total, Const(0.0)))
-    return total
+    return Apply("div", (total, Size(axis))) if red.op == "mean" else total
+
+
+def _distance(red: Reduce, sides: Sides) -> tuple[Expr, Expr] | None:
+    """(row, key) of `sum[d]((row - key)^2)`, one side each."""
+    match red:
+        case Reduce("sum", (axis,), Apply("pow", (Apply("sub", (a, b)), Const(2)))) if axis in axes_of(a) and axis in axes_of(b):
+            if sides.has_key(a):
+                a, b = b, a
+            return None if sides.has_key(a) or not sides.has_key(b) or _row_only(b, sides) else (a, b)
+    return None
+
+
+def _squared_distance(
+    row: Expr, key: Expr, axis: str, sides: Sides, before: Before, name: Callable[[str], str], found: list[Product]
+) -> Expr:
+    """|a|^2 + |b|^2 - 2 a b, not below 0. The norms are those of the operands as stored, so that close points stay close."""
+    a, b = _operand(row, axis, before), _operand(key, axis, before)
+    norms = [_statistic(Reduce("sum", (axis,), Apply("mul", (x, x))), before) for x in (a, b)]
+    both = Apply("mul", (Const(2.0), _product([a], [b], axis, sides, before, name, found)))
+    return Apply("max", (Apply("sub", (Apply("add", (norms[0], norms[1])), both)), Const(0.0)))
 
 
 def _apart(read: Read, sides: Sides) -> bool:

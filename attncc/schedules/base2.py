@@ -1,0 +1,62 @@
+"""Exponentials in base 2, the base of the hardware: exp(u) is exp2(u log2 e), with log2 e folded into a constant factor of u.
+
+`base2(u)` is u log2(e) with the constant pushed to where it costs least: into constants, uniform factors and logarithms. `faster`
+rewrites exp, sigmoid and silu that way, and leaves everything else alone.
+"""
+
+from __future__ import annotations
+
+import math
+
+from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, axes_of, rebuild, walk
+
+LOG2E = math.log2(math.e)
+LN2 = math.log(2.0)
+
+
+def uniform(expr: Expr) -> bool:
+    """Whether the value is the same for all pairs of a call: constants and sizes alone."""
+    return not axes_of(expr) and not any(isinstance(e, Read | Index) for e in walk(expr))
+
+
+def base2(expr: Expr) -> Expr:
+    """expr * log2(e)."""
+    match expr:
+        case Const(value):
+            return Const(float(value) * LOG2E)
+        case Apply("add" | "sub" | "max" | "min" as op, (a, b)):
+            return Apply(op, (base2(a), base2(b)))
+        case Apply("where", (c, a, b)):
+            return Apply("where", (c, base2(a), base2(b)))
+        case Apply("neg", (a,)):
+            return Apply("neg", (base2(a),))
+        case Apply("log", (a,)):
+            return Apply("log2", (a,))
+        case Apply("mul", (a, b)):
+            if uniform(a) or len(axes_of(a)) < len(axes_of(b)):
+                return Apply("mul", (base2(a), b))
+            return Apply("mul", (a, base2(b)))
+        case Apply("div", (a, b)):
+            return Apply("div", (base2(a), b))
+    if uniform(expr):
+        return Apply("mul", (expr, Const(LOG2E)))
+    return Apply("mul", (Const(LOG2E), expr))
+
+
+def faster(expr: Expr) -> Expr:
+    """The expression with exp, sigmoid and silu in base 2."""
+    expr = rebuild(expr, faster)
+    match expr:
+        case Apply("exp", (u,)):
+            return Apply("exp2", (base2(u),))
+        case Apply("sigmoid", (u,)):
+            return _logistic(ONE, u)
+        case Apply("silu", (u,)):
+            return _logistic(u, u)
+    return expr
+
+
+def _logistic(top: Expr, u: Expr) -> Expr:
+    """top / (1 + exp(-u)); the denominator may be inf, which gives 0."""
+    below = base2(u.args[0]) if isinstance(u, Apply) and u.op == "neg" else Apply("neg", (base2(u),))
+    return Apply("div", (top, Apply("add", (Const(1.0), Apply("exp2", (below,))))))

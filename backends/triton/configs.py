@@ -1,0 +1,74 @@
+"""Tile sizes, warps and stages of a kernel: one table by target family and head dimension, from measured configurations.
+
+Each row was compiled for its target without spills and with every tile product on the tensor cores. The extents are positions of the
+owner's dim and of the loops' dims; a dim of several axes splits its extent, the last axis longest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncc.tile.nodes import Dim, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """owner, loop: positions of a tile. warps, stages: of Triton."""
+
+    owner: int
+    loop: int
+    warps: int
+    stages: int
+
+
+_SMALL = Config(64, 64, 4, 2)
+"""Safe everywhere: fp32 operands, unknown targets."""
+
+_TABLE: dict[tuple[str, int], Config] = {
+    ("cuda:90", 64): Config(128, 128, 8, 2),
+    ("cuda:90", 128): Config(128, 128, 8, 2),
+    ("cuda:90", 256): Config(64, 64, 8, 2),
+    ("cuda:100", 64): Config(128, 128, 8, 2),
+    ("cuda:100", 128): Config(128, 128, 8, 2),
+    ("cuda:80", 64): Config(128, 64, 4, 3),
+    ("cuda:80", 128): Config(128, 64, 8, 2),
+    ("hip", 64): Config(128, 64, 4, 2),
+    ("hip", 128): Config(128, 64, 4, 2),
+}
+
+
+def choose(program: Program, features: dict[str, int], target: str, bits: int) -> Config:
+    """The configuration for a program. features: sizes of its feature axes. bits: of an element."""
+    width = max([features[d.axes[0]] for d in program.dims if d.whole], default=16)
+    if target == "interpreter":
+        return Config(32, 32, 4, 1)
+    family = "hip" if target.startswith("hip") else target
+    if bits > 16:
+        return Config(64, 32, 4, 2) if width > 64 else _SMALL
+    for limit in (64, 128, 256):
+        if width <= limit:
+            return _TABLE.get((family, limit), _SMALL)
+    return Config(64, 32, 8, 1)
+
+
+def tiles(dim: Dim, extent: int) -> dict[str, int]:
+    """The extent of a tile along each axis of a dim: powers of two, the last axis takes the largest share."""
+    out = dict.fromkeys(dim.axes, 1)
+    left, number = extent, len(dim.axes)
+    for at, axis in enumerate(reversed(dim.axes)):
+        share = 1
+        while share ** (number - at) < left:
+            share *= 2
+        out[axis] = min(share, left)
+        left //= out[axis]
+    return out
+
+
+def settings(program: Program, config: Config, tile_names: dict[str, str], precision: str) -> dict[str, int | str]:
+    """What the caller passes to a kernel beside its arguments."""
+    out: dict[str, int | str] = {}
+    for dim in program.dims:
+        if not dim.whole:
+            extent = config.owner if dim.name == program.owner else config.loop
+            out |= {tile_names[a]: n for a, n in tiles(dim, extent).items()}
+    return out | {"PRECISION": precision, "num_warps": config.warps, "num_stages": config.stages}

@@ -1,0 +1,154 @@
+"""Pointwise expressions as Triton text. Values of fewer dims than the result are broadcast by indexing with None."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from attncc.errors import AttnUnsupportedError
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of
+
+from .intrinsics import FUNCTIONS, INFIX, INLINE
+
+_ATOM = 20
+
+
+@dataclass
+class Printer:
+    """leaf: text and dims of a value, a position or a size. used: names of the functions that the text calls."""
+
+    leaf: Callable[[Expr], tuple[str, tuple[str, ...]]]
+    used: set[str] = field(default_factory=set)
+
+    def text(self, expr: Expr, dims: tuple[str, ...]) -> str:
+        """The expression as a tile over `dims`; of fewer dims only when the expression has fewer."""
+        return self._print(expr, dims)[0]
+
+    def dims(self, expr: Expr) -> set[str]:
+        """Dims of an expression."""
+        if isinstance(expr, Read | Index | Size):
+            return set(self.leaf(expr)[1])
+        if isinstance(expr, Apply):
+            return set().union(*(self.dims(a) for a in expr.args))
+        return set()
+
+    def _print(self, expr: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
+        match expr:
+            case Const(value):
+                return _number(value)
+            case Index() | Size() | Read():
+                text, own = self.leaf(expr)
+                return broadcast(text, own, dims), _ATOM
+            case Apply("neg", (a,)):
+                return f"-{self._at(a, dims, 9)}", 9
+            case Apply("not", (a,)):
+                return f"~({self._print(a, dims)[0]})", 10
+            case Apply("div", (a, b)) if dims and self.dims(b) and kind_of(b) == "float":
+                self.used.add("rcp")
+                below = f"rcp({self._print(b, dims)[0]})"
+                return (below, _ATOM) if _is_one(a) else (f"{self._at(a, dims, 8)} * {below}", 8)
+            case Apply("floordiv" | "mod" | "exact" | "cdiv" as op, (a, b)):
+                return self._integer(op, a, b, dims)
+            case Apply("pow", (a, b)):
+                return self._power(a, b, dims)
+            case Apply("to_int" | "stop_grad", (a,)):
+                if expr.op == "stop_grad" or kind_of(a) == "int":
+                    return self._print(a, dims)
+                return f"({self._print(a, dims)[0]}).to(tl.int32)", _ATOM
+            case Apply(op, args) if op in INFIX:
+                return self._infix(op, args, dims)
+            case Apply(op, args) if op in INLINE:
+                return INLINE[op].format(*(self._print(a, dims)[0] for a in args)), _ATOM
+            case Apply(op, args) if op in FUNCTIONS:
+                self.used.add(op)
+                return f"{op}({', '.join(self._float(a, dims) for a in args)})", _ATOM
+            case Apply(op, _):
+                raise AttnUnsupportedError(f"the Triton backend has no {op}")
+        raise AttnUnsupportedError(f"the Triton backend cannot print {type(expr).__name__} in a tile")
+
+    def _float(self, expr: Expr, dims: tuple[str, ...]) -> str:
+        return self._print(expr, dims)[0]
+
+    def _at(self, expr: Expr, dims: tuple[str, ...], level: int) -> str:
+        text, own = self._print(expr, dims)
+        return text if own >= level else f"({text})"
+
+    def _infix(self, op: str, args: tuple[Expr, ...], dims: tuple[str, ...]) -> tuple[str, int]:
+        sign, level = INFIX[op]
+        left = self._at(args[0], dims, level)
+        right = self._at(args[1], dims, level + (op in ("sub", "div") or level == 2))
+        if level == 2:
+            left, right = self._at(args[0], dims, 6), self._at(args[1], dims, 6)
+        return f"{left} {sign} {right}", level
+
+    def _integer(self, op: str, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
+        left, right = self._at(a, dims, 8), self._at(b, dims, 9)
+        if op == "cdiv":
+            return f"({self._at(a, dims, 7)} + {self._at(b, dims, 8)} - 1) // {right}", 8
+        if kind_of(a) != "int" or kind_of(b) != "int":
+            raise AttnUnsupportedError(f"{op} of floats is not in the Triton backend")
+        if op == "exact" or (_nonnegative(a) and _nonnegative(b)):
+            return f"{left} {'%' if op == 'mod' else '//'} {right}", 8
+        name = "floor_mod" if op == "mod" else "floor_div"
+        self.used.add(name)
+        return f"{name}({self._print(a, dims)[0]}, {self._print(b, dims)[0]})", _ATOM
+
+    def _power(self, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
+        if isinstance(b, Const) and not isinstance(b.value, bool):
+            base = self._at(a, dims, 9)
+            if isinstance(b.value, int) and 1 <= b.value <= 4 and len(base) < 40:
+                return " * ".join([base] * b.value), 8
+            if b.value == 0.5:
+                return f"tl.sqrt({self._print(a, dims)[0]})", _ATOM
+            if b.value == -0.5:
+                return f"tl.rsqrt({self._print(a, dims)[0]})", _ATOM
+            if b.value in (-1, -2):
+                self.used.add("rcp")
+                inner = self._print(a, dims)[0] if b.value == -1 else f"({self._print(a, dims)[0]}) * ({self._print(a, dims)[0]})"
+                return f"rcp({inner})", _ATOM
+        if _nonnegative(a):
+            return f"tl.exp2({self._at(b, dims, 9)} * tl.log2({self._print(a, dims)[0]}))", _ATOM
+        raise AttnUnsupportedError("a power whose base may be negative is not in the Triton backend, but for exponents 1 to 4")
+
+
+def broadcast(text: str, own: tuple[str, ...], dims: tuple[str, ...]) -> str:
+    """A value over some of the dims as one that broadcasts to all of them."""
+    if len(dims) < 2 or not own or own == dims:
+        return text
+    return f"{text}[{', '.join(':' if d in own else 'None' for d in dims)}]"
+
+
+def _number(value: bool | int | float) -> tuple[str, int]:
+    if isinstance(value, bool):
+        return ("True" if value else "False"), _ATOM
+    if value in (float("inf"), float("-inf")) or value != value:
+        return f'float("{value}")', _ATOM
+    return repr(value), _ATOM if value >= 0 else 9
+
+
+def _is_one(expr: Expr) -> bool:
+    return isinstance(expr, Const) and not isinstance(expr.value, bool) and expr.value == 1
+
+
+def _nonnegative(expr: Expr) -> bool:
+    """Whether a value is provably >= 0."""
+    match expr:
+        case Const(value):
+            return value >= 0
+        case Index() | Size():
+            return True
+        case Read(source, ()):
+            return source.endswith((".first", ".box", ".tile", "tile", ".full_tiles", ".tiles"))
+        case Apply("abs" | "relu" | "exp" | "exp2" | "sqrt" | "isqrt" | "sigmoid", _):
+            return True
+        case Apply("add" | "mul" | "floordiv" | "exact" | "cdiv" | "min" | "div", (a, b)):
+            return _nonnegative(a) and _nonnegative(b)
+        case Apply("max", (a, b)):
+            return _nonnegative(a) or _nonnegative(b)
+        case Apply("where", (_, a, b)):
+            return _nonnegative(a) and _nonnegative(b)
+        case Apply("mod", (_, b)):
+            return _nonnegative(b)
+        case Apply("to_float" | "to_int" | "floor", (a,)):
+            return _nonnegative(a)
+    return False

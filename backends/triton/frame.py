@@ -1,0 +1,180 @@
+"""What the parts of the kernel printer share: names, dims, feature chunks, and lines of text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from attncc.errors import AttnInternalError
+from attncc.ir.expr import Const, Expr, Index, Read, Size, walk
+from attncc.tile.nodes import Bisect, Dim, If, Load, Map, Program, Repeat, Set, TileLoop, statements
+
+from .expressions import Printer
+from .names import Names
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Positions start .. start + width - 1 of a feature axis; ragged: not all of them exist."""
+
+    start: int
+    width: int
+    ragged: bool
+
+
+def chunks(size: int) -> tuple[Chunk, ...]:
+    """A feature axis in powers of two of at least 16: 96 = 64 + 32, 44 = 32 + 16 (12 of them exist)."""
+    out: list[Chunk] = []
+    start = 0
+    while start < size or not out:
+        width = 16
+        while width * 2 <= size - start:
+            width *= 2
+        out.append(Chunk(start, width, size - start < width))
+        start += width
+    return tuple(out)
+
+
+class Frame:
+    """The state of printing one program. features: sizes of the feature axes, known when compiling."""
+
+    def __init__(self, program: Program, features: dict[str, int], name: str) -> None:
+        self.program, self.features, self.name = program, features, name
+        self.names = Names({name})
+        self.prologue: list[str] = []
+        self.offsets: list[str] = []
+        self.lines: list[str] = []
+        self.depth = 1
+        self.dims: dict[str, tuple[str, ...]] = {}
+        self.chunk: dict[str, int] = {}
+        self.masked: set[str] = set()
+        self.scalars: set[str] = set()
+        self.owner = program.dim(program.owner)
+        self.tiled: dict[str, Dim] = {a: d for d in program.dims if not d.whole for a in d.axes}
+        self.repeats = list(dict.fromkeys(s.axis for s in statements(program.body) if isinstance(s, Repeat)))
+        self.printer = Printer(self.leaf)
+        self._name_all()
+
+    def _name_all(self) -> None:
+        """Names in the order in which a reader looks for them: tensors, axes, then what belongs to them."""
+        program = self.program
+        for arg in program.args:
+            self.names.of("pointer", arg.name, f"{arg.name}_ptr")
+        for axis in [*program.grid, *self.tiled, *self.features, *self.repeats]:
+            self.names.of("position", axis)
+        for arg in program.args:
+            for axis in arg.axes:
+                self.names.of("stride", f"{arg.name} {axis}", f"stride_{arg.name}_{axis}")
+        owned = self.owner.axes
+        others = [a for a in self.tiled if a not in owned]
+        for axis in dict.fromkeys([*program.grid, *owned, *others, *self.repeats, *self._sizes()]):
+            if axis not in self.features:
+                self.names.of("size", axis, f"{axis}_size")
+        for axis in self.tiled:
+            self.names.of("tile", axis, f"TILE_{axis.upper()}")
+            self.names.of("start", axis, f"{axis}_start")
+        for scalar in program.scalars:
+            self.names.of("scalar", scalar.name)
+
+    def _sizes(self) -> list[str]:
+        """Axes whose size an expression, or the bounds of a gather, need."""
+        out: list[str] = []
+        for stmt in statements(self.program.body):
+            exprs: list[Expr] = []
+            if isinstance(stmt, Map | Set):
+                exprs = [stmt.expr]
+            elif isinstance(stmt, Load):
+                exprs = list(stmt.index)
+                axes = self.program.arg(stmt.arg).axes
+                out += [a for a, x in zip(axes, stmt.index, strict=True) if not isinstance(x, Index | Const)]
+            elif isinstance(stmt, TileLoop):
+                exprs = [stmt.count, *stmt.starts]
+            elif isinstance(stmt, Bisect):
+                exprs = [stmt.low, stmt.high, stmt.cond]
+            elif isinstance(stmt, If):
+                exprs = [stmt.cond]
+            out += [e.axis for x in exprs for e in walk(x) if isinstance(e, Size)]
+        return out
+
+    # Text of the things that have names.
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text if text else "")
+
+    def pointer(self, arg: str) -> str:
+        return self.names.of("pointer", arg)
+
+    def stride(self, arg: str, axis: str) -> str:
+        return self.names.of("stride", f"{arg} {axis}")
+
+    def size(self, axis: str) -> str:
+        return str(self.features[axis]) if axis in self.features else self.names.of("size", axis)
+
+    def tile(self, axis: str) -> str:
+        return self.names.of("tile", axis)
+
+    def start(self, axis: str) -> str:
+        return self.names.of("start", axis)
+
+    def inside(self, axis: str) -> str:
+        """Positions inside a tile, from 0."""
+        return self.names.of("inside", axis, f"{axis}_in_tile")
+
+    def position(self, axis: str) -> str:
+        """Positions along an axis: a scalar of the grid, a vector of a tile, a chunk of a feature axis."""
+        text = self.names.of("position", axis)
+        return f"{text}{self.chunk[axis]}" if self.many(axis) else text
+
+    def value(self, name: str) -> str:
+        """The variable of a tile value, at the current chunks of its feature dims."""
+        parts = [str(self.chunk[d]) for d in self.dims[name] if self.many(d)]
+        return "_".join([self.names.of("value", name), *parts])
+
+    def chunks(self, axis: str) -> tuple[Chunk, ...]:
+        return chunks(self.features[axis])
+
+    def many(self, axis: str) -> bool:
+        """Whether a dim is a feature axis of several chunks."""
+        return axis in self.features and len(self.chunks(axis)) > 1
+
+    def extent(self, dim: Dim) -> str:
+        return " * ".join(self.tile(a) for a in dim.axes)
+
+    def shape(self, dims: tuple[str, ...]) -> str:
+        parts = [str(self.chunks(d)[self.chunk[d]].width) if d in self.features else self.extent(self.program.dim(d)) for d in dims]
+        return f"[{', '.join(parts)}]"
+
+    def each(self, dims: tuple[str, ...], act: Callable[[], None]) -> None:
+        """Do something for every chunk of the feature dims among `dims`."""
+        features = [d for d in dims if d in self.features]
+        if not features:
+            act()
+            return
+        for number in range(len(self.chunks(features[0]))):
+            self.chunk[features[0]] = number
+            self.each(tuple(d for d in dims if d != features[0]), act)
+
+    def leaf(self, expr: Expr) -> tuple[str, tuple[str, ...]]:
+        """Text and dims of a position, a size, a tile value, a scalar, or a corner of a tile."""
+        match expr:
+            case Index(axis):
+                if axis in self.features:
+                    return self.position(axis), (axis,)
+                tiled = axis in self.tiled and axis not in self.scalars
+                return self.position(axis), ((self.tiled[axis].name,) if tiled else ())
+            case Size(axis):
+                return self.size(axis), ()
+            case Read(source, _, _) if source in self.dims:
+                return self.value(source), self.dims[source]
+            case Read(source, _, _) if "." in source:
+                return self._corner(*source.rsplit(".", 1)), ()
+            case Read(source, _, _) if self.names.has("scalar", source):
+                return self.names.of("scalar", source), ()
+        raise AttnInternalError(f"{expr} is not known where it is read")
+
+    def _corner(self, axis: str, what: str) -> str:
+        if what == "last":
+            return f"(tl.minimum({self.start(axis)} + {self.tile(axis)}, {self.size(axis)}) - 1)"
+        if what not in ("box", "first"):
+            raise AttnInternalError(f"{axis}.{what} is not known where it is read")
+        return self.tile(axis) if what == "box" else self.start(axis)

@@ -1,0 +1,59 @@
+"""Numbers of the caller as Python text: sizes and the scalars made from them, in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from attncc.errors import AttnUnsupportedError
+from attncc.ir.expr import Apply, Const, Expr, Size
+
+_INFIX = {
+    "add": ("+", 7), "sub": ("-", 7), "mul": ("*", 8), "div": ("/", 8), "exact": ("//", 8), "floordiv": ("//", 8), "mod": ("%", 8),
+    "pow": ("**", 10), "eq": ("==", 5), "ne": ("!=", 5), "le": ("<=", 5), "lt": ("<", 5), "ge": (">=", 5), "gt": (">", 5),
+    "and": ("and", 3), "or": ("or", 2),
+}  # fmt: skip
+_CALLS = {
+    "min": "min", "max": "max", "abs": "abs", "floor": "math.floor", "ceil": "math.ceil", "isqrt": "math.isqrt", "sqrt": "math.sqrt",
+    "exp": "math.exp", "exp2": "math.exp2", "log": "math.log", "log2": "math.log2", "log1p": "math.log1p", "expm1": "math.expm1",
+    "sin": "math.sin", "cos": "math.cos", "tanh": "math.tanh", "erf": "math.erf", "to_float": "float", "to_int": "int", "round": "round",
+}  # fmt: skip
+
+
+def number(expr: Expr, size: Callable[[str], str]) -> str:
+    """Python text of a scalar expression. size: the text of an axis's size."""
+    return _print(expr, size)[0]
+
+
+def _print(expr: Expr, size: Callable[[str], str]) -> tuple[str, int]:
+    def at(e: Expr, level: int) -> str:
+        text, own = _print(e, size)
+        return text if own >= level else f"({text})"
+
+    match expr:
+        case Const(value):
+            if value in (float("inf"), float("-inf")) or value != value:
+                return f'float("{value}")', 20
+            return repr(value), 20 if value >= 0 else 9
+        case Size(axis):
+            return size(axis), 20
+        case Apply("neg", (a,)):
+            return f"-{at(a, 9)}", 9
+        case Apply("not", (a,)):
+            return f"not {at(a, 4)}", 4
+        case Apply("where", (c, a, b)):
+            return f"{at(a, 2)} if {at(c, 2)} else {at(b, 1)}", 1
+        case Apply("cdiv", (a, b)):
+            return f"-(-{at(a, 9)} // {at(b, 9)})", 9
+        case Apply("rsqrt", (a,)):
+            return f"{at(a, 11)} ** -0.5", 10
+        case Apply("sigmoid", (a,)):
+            return f"1 / (1 + math.exp(-{at(a, 9)}))", 8
+        case Apply(op, (a, b)) if op in _INFIX:
+            sign, level = _INFIX[op]
+            left = level + 1 if op == "pow" or level == 5 else level
+            right = 9 if op == "pow" else level + 1
+            return f"{at(a, left)} {sign} {at(b, right)}", level
+        case Apply(op, args) if op in _CALLS:
+            return f"{_CALLS[op]}({', '.join(_print(a, size)[0] for a in args)})", 20
+    what = expr.op if isinstance(expr, Apply) else type(expr).__name__
+    raise AttnUnsupportedError(f"the Triton backend computes no {what} of sizes")

@@ -1,0 +1,136 @@
+"""Pointwise operations on tiles: how each prints, and the bodies of those that Triton lacks.
+
+`INLINE` rows are formats of Triton expressions; `{0}` is an argument that needs no parentheses around it. `FUNCTIONS` rows are small
+jitted functions that a module defines when it uses them, with one body that runs anywhere (HIP, the interpreter) and, where the
+hardware has an instruction for it, one for NVIDIA. Inline assembly raises under the interpreter and breaks compiling for HIP, so a
+module for CUDA holds both and picks at import.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+INLINE: dict[str, str] = {
+    "min": "tl.minimum({0}, {1})",
+    "max": "tl.maximum({0}, {1})",
+    "where": "tl.where({0}, {1}, {2})",
+    "abs": "tl.abs({0})",
+    "sqrt": "tl.sqrt({0})",
+    "rsqrt": "tl.rsqrt({0})",
+    "exp": "tl.exp({0})",
+    "exp2": "tl.exp2({0})",
+    "log": "tl.log({0})",
+    "log2": "tl.log2({0})",
+    "sin": "tl.sin({0})",
+    "cos": "tl.cos({0})",
+    "erf": "tl.erf({0})",
+    "to_float": "({0}).to(tl.float32)",
+    "relu": "tl.maximum({0}, 0.0)",
+    "isnan": "(({0}) != ({0}))",
+}
+
+INFIX: dict[str, tuple[str, int]] = {
+    "or": ("|", 3),
+    "and": ("&", 5),
+    "eq": ("==", 2),
+    "ne": ("!=", 2),
+    "le": ("<=", 2),
+    "lt": ("<", 2),
+    "ge": (">=", 2),
+    "gt": (">", 2),
+    "add": ("+", 7),
+    "sub": ("-", 7),
+    "mul": ("*", 8),
+    "div": ("/", 8),
+}
+"""Operators with Python's precedence; higher binds tighter. Comparisons are always put in parentheses inside `&` and `|`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A jitted function of a generated module: its arguments, what it is for, its body, the NVIDIA body if any, what it calls."""
+
+    args: str
+    doc: str
+    body: str
+    nvidia: str = ""
+    uses: tuple[str, ...] = ()
+
+
+def _assembly(instruction: str) -> str:
+    return (
+        f'return tl.inline_asm_elementwise("{instruction} $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)'
+    )
+
+
+FUNCTIONS: dict[str, Function] = {
+    "rcp": Function("x", "1 / x, to an ulp", "return 1.0 / x", _assembly("rcp.approx.ftz.f32")),
+    "sigmoid": Function("x", "1 / (1 + e^-x)", "return rcp(1.0 + tl.exp2(x * -1.4426950408889634))", uses=("rcp",)),
+    "silu": Function("x", "x sigmoid(x)", "return x * rcp(1.0 + tl.exp2(x * -1.4426950408889634))", uses=("rcp",)),
+    "tanh": Function(
+        "x",
+        "hyperbolic tangent, odd by construction, without overflow",
+        "t = tl.exp2(tl.abs(x) * -2.8853900817779268)\n    y = (1.0 - t) * rcp(1.0 + t)\n"
+        "    small = x * (1.0 - x * x * (1.0 / 3.0))\n    return tl.where(tl.abs(x) < 0.02, small, tl.where(x < 0.0, -y, y))",
+        uses=("rcp",),
+    ),
+    "softplus": Function("x", "log(1 + e^x)", "return tl.maximum(x, 0.0) + log1p(tl.exp(-tl.abs(x)))", uses=("log1p",)),
+    "logsigmoid": Function("x", "-log(1 + e^-x)", "return tl.minimum(x, 0.0) - log1p(tl.exp(-tl.abs(x)))", uses=("log1p",)),
+    "log1p": Function(
+        "x",
+        "log(1 + x), right for small x (Kahan)",
+        "u = 1.0 + x\n    return tl.where(u == 1.0, x, tl.log(u) * x / tl.where(u == 1.0, 1.0, u - 1.0))",
+    ),
+    "expm1": Function(
+        "x",
+        "e^x - 1, right for small x (Kahan)",
+        "u = tl.exp(x)\n    low = tl.where((u == 1.0) | (u == 0.0) | (u == float('inf')), 1.0, tl.log(tl.where(u == 0.0, 1.0, u)))\n"
+        "    return tl.where(u == 1.0, x, tl.where((u == 0.0) | (u == float('inf')), u - 1.0, (u - 1.0) * x / low))",
+    ),
+    "elu": Function("x", "x, or e^x - 1 below 0", "return tl.where(x > 0.0, x, expm1(tl.minimum(x, 0.0)))", uses=("expm1",)),
+    "gelu": Function("x", "x times the normal distribution function", "return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))"),
+    "gelu_tanh": Function(
+        "x", "gelu's tanh form", "return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))", uses=("tanh",)
+    ),
+    "sign": Function("x", "-1, 0 or 1", "return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)"),
+    "floor": Function("x", "the integer below or at x", "return tl.floor(x).to(tl.int32)"),
+    "ceil": Function("x", "the integer above or at x", "return tl.ceil(x).to(tl.int32)"),
+    "floor_div": Function("a, b", "division that rounds down", "q = a // b\n    return q - ((a % b != 0) & ((a < 0) != (b < 0))).to(tl.int32)"),
+    "floor_mod": Function("a, b", "the rest with the divisor's sign", "return a - floor_div(a, b) * b", uses=("floor_div",)),
+    "isqrt": Function(
+        "x",
+        "the integer below or at the square root",
+        "r = tl.sqrt(x.to(tl.float32)).to(tl.int32)\n    r = tl.where(r * r > x, r - 1, r)\n"
+        "    return tl.where((r + 1) * (r + 1) <= x, r + 1, r)",
+    ),
+}
+
+
+def definitions(used: set[str], nvidia: bool) -> str:
+    """Source of the functions in `used` and what they call. nvidia: with the assembly bodies, chosen when not interpreting."""
+    needed: list[str] = []
+
+    def visit(name: str) -> None:
+        for other in FUNCTIONS[name].uses:
+            visit(other)
+        if name not in needed:
+            needed.append(name)
+
+    for name in sorted(used):
+        visit(name)
+    return "\n\n".join(_definition(name, FUNCTIONS[name], nvidia) for name in needed)
+
+
+def _definition(name: str, row: Function, nvidia: bool) -> str:
+    plain = f'@triton.jit\ndef {name}({row.args}):\n    """{row.doc}"""\n    {row.body}\n'
+    if not (row.nvidia and nvidia):
+        return plain
+    fast = f'@triton.jit\ndef {name}({row.args}):\n    """{row.doc}, by the instruction"""\n    {row.nvidia}\n'
+    indent = "\n".join
+    return (
+        "if INTERPRETED:\n"
+        + indent(f"    {line}" if line else "" for line in plain.splitlines())
+        + "\nelse:\n"
+        + indent(f"    {line}" if line else "" for line in fast.splitlines())
+        + "\n"
+    )

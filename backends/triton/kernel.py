@@ -1,0 +1,212 @@
+"""A tile program as a Triton kernel: one program of the launch is one owner, a tile of the owner's dim at one grid position.
+
+Feature dims are cut into chunks that are powers of two, the last one masked when the size is no sum of such; a value over a feature
+dim is one variable a chunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncc.ir.expr import Const, Expr
+from attncc.tile.nodes import Arg, Bisect, Block, Dim, Dot, If, Init, Load, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop
+
+from .walks import Walks
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The text of a kernel, what its caller passes in order (arrays, sizes of axes, scalars), its tile parameters by axis, and the
+    functions it calls."""
+
+    name: str
+    text: str
+    program: Program
+    arrays: tuple[Arg, ...]
+    sizes: tuple[str, ...]
+    scalars: tuple[str, ...]
+    tile_names: dict[str, str]
+    used: frozenset[str]
+
+
+def print_kernel(program: Program, features: dict[str, int], name: str = "") -> Kernel:
+    """The kernel of a program. features: the sizes of its feature axes. name: of the function, else the program's."""
+    return KernelPrinter(program, features, name or program.name).kernel()
+
+
+class KernelPrinter(Walks):
+    """Statements of one program."""
+
+    def kernel(self) -> Kernel:
+        self._owner()
+        self.body(self.program.body)
+        arrays = self.program.args
+        sizes, tiles = self.names.keys("size"), self.names.keys("tile")
+        strides = [self.stride(arg.name, axis) for arg in arrays for axis in arg.axes]
+        scalars = tuple(s.name for s in self.program.scalars)
+        groups = [
+            [self.pointer(arg.name) for arg in arrays],
+            strides,
+            [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
+            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"],
+        ]
+        fixed = ", ".join(f'"{self.size(a)}"' for a in sizes)
+        head = "".join(f"    {line},\n" for group in groups for line in _wrapped(group))
+        text = f"@triton.jit(do_not_specialize=[{fixed}])\ndef {self.name}(\n{head}):\n"
+        text += "\n".join([*self.prologue, *self.offsets, *self.lines]) + "\n"
+        named = {a: self.tile(a) for a in tiles}
+        return Kernel(self.name, text, self.program, arrays, sizes, scalars, named, frozenset(self.printer.used))
+
+    # Which owner this is.
+
+    def _owner(self) -> None:
+        grid, lines = self.program.grid, self.prologue
+        lines.append("    pid = tl.program_id(0)")
+        for axis in reversed(self.owner.axes):
+            tiles = self.names.fresh(f"{axis}_tiles")
+            lines.append(f"    {tiles} = tl.cdiv({self.size(axis)}, {self.tile(axis)})")
+            lines.append(f"    {self.start(axis)} = pid % {tiles} * {self.tile(axis)}")
+            if grid or axis != self.owner.axes[0]:
+                lines.append(f"    pid = pid // {tiles}")
+        for axis in reversed(grid):
+            if axis == grid[0]:
+                lines.append(f"    {self.position(axis)} = pid.to(tl.int64)")
+            else:
+                lines.append(f"    {self.position(axis)} = (pid % {self.size(axis)}).to(tl.int64)")
+                lines.append(f"    pid = pid // {self.size(axis)}")
+        self.move_pointers()
+        for dim in self.program.dims:
+            if not dim.whole:
+                self._inside(dim)
+        for axis in self.features:
+            for number, chunk in enumerate(self.chunks(axis)):
+                self.chunk[axis] = number
+                start = f"{chunk.start} + " if chunk.start else ""
+                lines.append(f"    {self.position(axis)} = {start}tl.arange(0, {chunk.width})")
+        for axis in self.owner.axes:
+            lines.append(f"    {self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
+
+    def _inside(self, dim: Dim) -> None:
+        """Positions inside a tile: of one axis, or of a box in row-major order."""
+        if len(dim.axes) == 1:
+            self.prologue.append(f"    {self.inside(dim.axes[0])} = tl.arange(0, {self.tile(dim.axes[0])})")
+            return
+        box = self.names.fresh(f"{dim.name}_in_box")
+        self.prologue.append(f"    {box} = tl.arange(0, {self.extent(dim)})")
+        below: list[str] = []
+        for axis in reversed(dim.axes):
+            inner = f" // ({' * '.join(below)})" if below else ""
+            outer = f" % {self.tile(axis)}" if axis != dim.axes[0] else ""
+            self.prologue.append(f"    {self.inside(axis)} = {box}{inner}{outer}")
+            below.insert(0, self.tile(axis))
+
+    # Statements.
+
+    def body(self, body: tuple[Stmt, ...]) -> None:
+        for stmt in body:
+            match stmt:
+                case Load():
+                    self.load(stmt)
+                case Store():
+                    self.store(stmt)
+                case Init():
+                    self._init(stmt)
+                case Map(out, expr, dims):
+                    self.dims[out] = dims
+                    self._assign(out, expr)
+                case Set(acc, expr):
+                    self._assign(acc, expr)
+                case Dot():
+                    self._dot(stmt)
+                case Reduce():
+                    self._reduce(stmt)
+                case Block():
+                    self.line(f"# {stmt.title}")
+                    self.body(stmt.body)
+                case TileLoop():
+                    self.loop(stmt)
+                case Bisect():
+                    self.bisect(stmt)
+                case If(cond, inner):
+                    self.line(f"if {self.printer.text(cond, ())}:")
+                    self.depth += 1
+                    self.body(inner)
+                    self.depth -= 1
+                case Repeat(axis, inner):
+                    self.line(f"for {self.position(axis)} in tl.range(0, {self.size(axis)}):")
+                    self.depth += 1
+                    self.body(inner)
+                    self.depth -= 1
+
+    def _assign(self, name: str, expr: Expr) -> None:
+        dims = self.dims[name]
+
+        def one() -> None:
+            text, own = self.printer.text(expr, dims), self.printer.dims(expr)
+            if not own and dims:
+                text = f"tl.full({self.shape(dims)}, {text}, tl.float32)"
+            elif own != set(dims):
+                text = f"tl.broadcast_to({text}, {self.shape(dims)})"
+            self.line(f"{self.value(name)} = {text}")
+
+        self.each(dims, one)
+
+    def _init(self, stmt: Init) -> None:
+        self.dims[stmt.acc] = stmt.dims
+        start = self.printer.text(stmt.start, ())
+        zero = isinstance(stmt.start, Const) and stmt.start.value == 0
+
+        def one() -> None:
+            shape = self.shape(stmt.dims)
+            made = f"tl.zeros({shape}, tl.float32)" if zero else f"tl.full({shape}, {start}, tl.float32)"
+            self.line(f"{self.value(stmt.acc)} = {made}")
+
+        self.each(stmt.dims, one)
+
+    def _reduce(self, stmt: Reduce) -> None:
+        self.dims[stmt.out] = stmt.dims
+        at = self.dims[stmt.tile].index(stmt.over)
+
+        def one() -> None:
+            parts: list[str] = []
+            self.each((stmt.over,), lambda: parts.append(f"tl.{stmt.op}({self.value(stmt.tile)}, {at})"))
+            text = parts[0]
+            for part in parts[1:]:
+                text = f"{text} + {part}" if stmt.op == "sum" else f"tl.{stmt.op}imum({text}, {part})"
+            self.line(f"{self.value(stmt.out)} = {text}")
+
+        self.each(stmt.dims, one)
+
+    def _dot(self, stmt: Dot) -> None:
+        if stmt.out:
+            self.dims[stmt.out] = stmt.dims
+        target = stmt.out or stmt.into
+
+        def one() -> None:
+            fresh = bool(stmt.out)
+
+            def step() -> None:
+                nonlocal fresh
+                into = "" if fresh else f", {self.value(target)}"
+                left = self._operand(stmt, stmt.a, (stmt.dims[0], stmt.over))
+                right = self._operand(stmt, stmt.b, (stmt.over, stmt.dims[1]))
+                self.line(f"{self.value(target)} = tl.dot({left}, {right}{into}, input_precision=PRECISION)")
+                fresh = False
+
+            self.each((stmt.over,), step)
+
+        self.each(stmt.dims, one)
+
+    def _operand(self, stmt: Dot, name: str, dims: tuple[str, str]) -> str:
+        text = self.value(name) if self.dims[name] == dims else f"{self.value(name)}.T"
+        return text if stmt.cast in ("", name) else f"{text}.to({self.value(stmt.cast)}.dtype)"
+
+
+def _wrapped(parts: list[str], width: int = 118) -> list[str]:
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(part) + 2 <= width:
+            lines[-1] += f", {part}"
+        else:
+            lines.append(part)
+    return lines

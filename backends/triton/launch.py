@@ -1,0 +1,137 @@
+"""The function that launches the kernels of one fused attend: arrays with one dim an axis in, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from attncc.errors import AttnUnsupportedError
+from attncc.ir.expr import Expr, Size
+from attncc.tile.nodes import Arg, Dot, Load, statements
+
+from .host import number
+from .kernel import Kernel
+from .names import Names
+
+
+@dataclass(frozen=True)
+class Launch:
+    """The text of a launching function, its name, the arrays it takes in order, the values it returns in order."""
+
+    name: str
+    text: str
+    inputs: tuple[Arg, ...]
+    results: tuple[Arg, ...]
+
+
+def print_launch(name: str, kernels: Iterable[Kernel], keep: Iterable[str], equal: Mapping[str, Expr]) -> Launch:
+    """A function `name(arrays..., dtype=None)` that runs kernels in order.
+
+    keep: names of the values it returns. equal: sizes that follow from other sizes.
+    """
+    return _Launch(name, tuple(kernels), tuple(keep), equal).launch()
+
+
+class _Launch:
+    def __init__(self, name: str, kernels: tuple[Kernel, ...], keep: tuple[str, ...], equal: Mapping[str, Expr]) -> None:
+        self.name, self.kernels, self.keep, self.equal = name, kernels, keep, equal
+        self.made: dict[str, Arg] = {}
+        self.inputs: dict[str, Arg] = {}
+        for kernel in kernels:
+            for arg in kernel.arrays:
+                if arg.role == "in" and arg.name not in self.made:
+                    self.inputs.setdefault(arg.name, arg)
+                elif arg.role != "in":
+                    self.made[arg.name] = arg
+        self.names = Names({name, "dtype", "CONFIG", *(k.name for k in kernels)})
+        for arg in (*self.inputs.values(), *self.made.values()):
+            self.names.of("array", arg.name)
+
+    def launch(self) -> Launch:
+        results = tuple(self.made[n] for n in self.keep)
+        takes = [self.names.of("array", a) for a in self.inputs]
+        shapes = ", ".join(f"{self.names.of('array', a.name)} [{', '.join(a.axes)}]" for a in self.inputs.values())
+        gives = ", ".join(f"{a.name} [{', '.join(a.axes)}]" for a in results)
+        lines = [f"def {self.name}({', '.join(takes)}, dtype=None):", f'    """{shapes} -> {gives}, in `dtype` (the arrays\' own)."""']
+        floats = [self.names.of("array", a.name) for a in self.inputs.values() if a.kind == "float" and not a.acc]
+        if floats:
+            lines.append(f"    dtype = dtype or promoted({', '.join(floats)})")
+        for arg in self._operands():
+            text = self.names.of("array", arg)
+            lines.append(f"    {text} = {text}.to(dtype)")
+        lines += self._sizes()
+        first = self.names.of("array", next(iter(self.inputs)))
+        for kernel in self.kernels:
+            lines += self._run(kernel, first)
+        lines.append(f"    return {', '.join(self.names.of('array', a.name) for a in results)}" + ("," if len(results) == 1 else ""))
+        return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), results)
+
+    def _operands(self) -> list[str]:
+        """Arrays that feed products, which need one element type."""
+        out: dict[str, None] = {}
+        for kernel in self.kernels:
+            dots = {n for s in statements(kernel.program.body) if isinstance(s, Dot) for n in (s.a, s.b)}
+            for stmt in statements(kernel.program.body):
+                if isinstance(stmt, Load) and stmt.own and stmt.out in dots and stmt.arg in self.inputs:
+                    out[stmt.arg] = None
+        return list(out)
+
+    def _sizes(self) -> list[str]:
+        """Sizes from the shapes of the arrays."""
+        lines: list[str] = []
+        known: set[str] = set()
+        for arg in self.inputs.values():
+            fresh = [a for a in arg.axes if a not in known]
+            if not fresh:
+                continue
+            known |= set(fresh)
+            if fresh == list(arg.axes) and len(fresh) > 1:
+                left = ", ".join(self._size(a) for a in arg.axes)
+                lines.append(f"    {left} = {self.names.of('array', arg.name)}.shape")
+            else:
+                pairs = [(self._size(a), f"{self.names.of('array', arg.name)}.shape[{arg.axes.index(a)}]") for a in fresh]
+                lines.append(f"    {', '.join(p[0] for p in pairs)} = {', '.join(p[1] for p in pairs)}")
+        missing = [a for k in self.kernels for a in k.sizes if a not in known]
+        missing += [e for k in self.kernels for s in k.program.scalars for e in _sizes_in(s.expr) if e not in known]
+        missing += [a for arg in self.made.values() for a in arg.axes if a not in known]
+        for axis in dict.fromkeys(missing):
+            if axis not in self.equal:
+                raise AttnUnsupportedError(f"no array of the kernel has the axis {axis}, so its size is not known")
+            lines.append(f"    {self._size(axis)} = {number(self.equal[axis], self._size)}")
+        return lines
+
+    def _size(self, axis: str) -> str:
+        return self.names.of("size", axis)
+
+    def _run(self, kernel: Kernel, first: str) -> list[str]:
+        lines: list[str] = []
+        for arg in kernel.arrays:
+            if arg.role != "in":
+                kind = {"float": "torch.float32" if arg.acc else "dtype", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
+                shape = ", ".join(self._size(a) for a in arg.axes) + ("," if len(arg.axes) == 1 else "")
+                lines.append(f"    {self.names.of('array', arg.name)} = torch.empty(({shape}), dtype={kind}, device={first}.device)")
+        scalars = {s.name: s for s in kernel.program.scalars}
+        for name in kernel.scalars:
+            lines.append(f"    {self.names.of('scalar ' + kernel.name, name)} = {number(scalars[name].expr, self._size)}")
+        config = f'CONFIG["{kernel.name}"]'
+        tiled = [a for a in kernel.program.dim(kernel.program.owner).axes]
+        count = [f'triton.cdiv({self._size(a)}, {config}["{kernel.tile_names[a]}"])' for a in tiled]
+        count += [self._size(a) for a in kernel.program.grid]
+        lines.append(f"    programs = {' * '.join(count)}")
+        arrays = [self.names.of("array", a.name) for a in kernel.arrays]
+        strides = [f"*{self.names.of('array', a.name)}.stride()" for a in kernel.arrays if a.axes]
+        numbers = [self._size(a) for a in kernel.sizes] + [self.names.of("scalar " + kernel.name, s) for s in kernel.scalars]
+        lines.append("    if programs > 0:")
+        lines.append(f"        {kernel.name}[(programs,)](")
+        for group in (arrays, strides, numbers):
+            if group:
+                lines.append(f"            {', '.join(group)},")
+        lines.append(f"            **{config},")
+        lines.append("        )")
+        return lines
+
+
+def _sizes_in(expr: Expr) -> list[str]:
+    from attncc.ir.expr import walk
+
+    return [e.axis for e in walk(expr) if isinstance(e, Size)]

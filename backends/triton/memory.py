@@ -1,0 +1,109 @@
+"""Loads and stores: a scalar 64-bit offset (grid position and start of the tile) plus 32-bit offsets inside the tile."""
+
+from __future__ import annotations
+
+from attncc.ir.expr import Const, Expr, Index, Read, axes_of, walk
+from attncc.tile.nodes import Arg, Load, Store, statements
+
+from .expressions import broadcast
+from .frame import Frame
+
+
+class Memory(Frame):
+    """Addresses of boxes and gathers."""
+
+    moved: dict[str, tuple[str, ...]]
+    boxes: dict[tuple[str, tuple[str, ...], tuple[Expr, ...], int], str]
+
+    def move_pointers(self) -> None:
+        """Pointers moved to the grid position, once, for args that are read there alone."""
+        self.moved, self.boxes = {}, {}
+        for arg in self.program.args:
+            uses = [s.index for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg.name]
+            axes = tuple(
+                a for n, a in enumerate(arg.axes) if all(isinstance(u[n], Index) and u[n].axis in self.program.grid for u in uses)
+                and len({u[n] for u in uses}) == 1
+            )  # fmt: skip
+            self.moved[arg.name] = axes
+            if axes and uses:
+                at = {a: uses[0][n] for n, a in enumerate(arg.axes)}
+                parts = [f"{self.leaf(at[a])[0]} * {self.stride(arg.name, a)}" for a in axes]
+                self.prologue.append(f"    {self.pointer(arg.name)} += {' + '.join(parts)}")
+
+    def load(self, stmt: Load) -> None:
+        self.dims[stmt.out] = stmt.dims
+        arg = self.program.arg(stmt.arg)
+
+        def one() -> None:
+            address, masks = self._address(arg, stmt.index, stmt.dims)
+            fill = "0.0" if arg.kind == "float" else "0"
+            if stmt.fill is not None:
+                fill = self.printer.text(stmt.fill, stmt.dims)
+            test = f", mask={' & '.join(masks)}, other={fill}" if masks else ""
+            cast = ".to(tl.float32)" if arg.kind == "float" and not stmt.own else ""
+            self.line(f"{self.value(stmt.out)} = tl.load({address}{test}){cast}")
+
+        self.each(stmt.dims, one)
+
+    def store(self, stmt: Store) -> None:
+        arg = self.program.arg(stmt.arg)
+        dims = self.dims[stmt.tile]
+
+        def one() -> None:
+            address, masks = self._address(arg, stmt.index, dims)
+            test = f", mask={' & '.join(masks)}" if masks else ""
+            self.line(f"tl.store({address}, {self.value(stmt.tile)}.to({self.pointer(arg.name)}.dtype.element_ty){test})")
+
+        self.each(dims, one)
+
+    def _address(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...]) -> tuple[str, list[str]]:
+        """The pointers of a tile, and the tests that positions are inside the array."""
+        far: list[str] = []
+        near: list[str] = []
+        masks: list[str] = []
+        box = True
+        for axis, at in zip(arg.axes, index, strict=True):
+            stride = self.stride(arg.name, axis)
+            if axis in self.moved[arg.name]:
+                continue
+            if isinstance(at, Index) and at.axis in self.features:
+                near.append(f"{broadcast(self.position(at.axis), (at.axis,), dims)} * {stride}")
+                if self.chunks(at.axis)[self.chunk[at.axis]].ragged:
+                    masks.append(broadcast(f"({self.position(at.axis)} < {self.size(at.axis)})", (at.axis,), dims))
+            elif isinstance(at, Index) and at.axis in self.tiled:
+                dim = self.tiled[at.axis]
+                far.append(f"{self._wide(self.start(at.axis))} * {stride}")
+                near.append(f"{broadcast(self.inside(at.axis), (dim.name,), dims)} * {stride}")
+                if dim is self.owner or dim.name in self.masked:
+                    masks.append(broadcast(f"({self.position(at.axis)} < {self.size(at.axis)})", (dim.name,), dims))
+            elif isinstance(at, Index):
+                far.append(f"{self._wide(self.position(at.axis))} * {stride}")
+            elif isinstance(at, Const):
+                far.append(f"{at.value} * {stride}")
+            else:
+                box = False
+                text = self.printer.text(at, dims)
+                near.append(f"({text}) * {stride}")
+                masks += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
+                if not axes_of(at) and not any(isinstance(e, Read) for e in walk(at)):
+                    near[-1] = f"{self._wide(text)} * {stride}"
+        inner = " + ".join(near)
+        if box and near and len(dims) == 2 and any(d in self.features for d in dims):
+            inner = self._box(arg, index, dims, inner)
+        if len(near) > 1 and " " in inner and far:
+            inner = f"({inner})"
+        return " + ".join([self.pointer(arg.name), *far, *([inner] if inner else [])]), masks
+
+    def _wide(self, text: str) -> str:
+        """A scalar as 64 bits: a tile's start times a stride may pass 32."""
+        return f"tl.cast({text}, tl.int64)"
+
+    def _box(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], text: str) -> str:
+        """Offsets inside a tile under a name, computed once before the loops."""
+        feature = next(d for d in dims if d in self.features)
+        key = (arg.name, dims, index, self.chunk[feature])
+        if key not in self.boxes:
+            tag = f"_{self.chunk[feature]}" if self.many(feature) else ""
+            self.boxes[key] = self.names.fresh(f"{arg.name}_box{tag}")
+            self.offsets.append(f"    {self.boxes[key]} = {text}")
+        return self.boxes[key]
