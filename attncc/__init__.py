@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "compile": "runtime.op", "load": "runtime.op", "patterns": "runtime.op", "Op": "runtime.op",
+    **{name: "runtime.jit" for name in ("jit", "axes", "size", "attend", "emitted", "require")},
     **{name: "errors" for name in (
         "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnShapeError", "AttnValueError", "AttnUnsupportedError",
         "AttnInternalError",
@@ -24,6 +25,11 @@ def __getattr__(name: str) -> object:
         from importlib import import_module
 
         return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+    if not name.startswith("_"):  # functions of the language, for traced Python: attncc.dot, attncc.softmax, attncc.rope
+        from .runtime import jit as tracing
+
+        if tracing.known(name):
+            return tracing.function(name)
     raise AttributeError(f"module 'attncc' has no attribute '{name}'")
 
 

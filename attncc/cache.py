@@ -1,0 +1,116 @@
+"""The disk cache: folders named by a hash of everything that determines their content.
+
+An entry is built in a private folder and renamed into place, so several processes may build it at once and none sees half of it. A
+seal file inside lists the size and hash of every file; an entry that does not match its seal is removed and built again. The place is
+ATTNCC_CACHE_DIR, else XDG_CACHE_HOME/attncc, else ~/.cache/attncc; a folder for this process alone where that cannot be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+SEAL = "seal.json"
+
+
+def key(parts: Iterable[object]) -> str:
+    """The name of an entry: a hash of the text of every part, each kept apart from the next."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else str(part).encode()
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()[:40]
+
+
+def root() -> Path:
+    """The folder that holds all entries, made when missing."""
+    named = os.environ.get("ATTNCC_CACHE_DIR")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "attncc"
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+        if os.access(base, os.W_OK):
+            return base
+    except OSError:
+        pass
+    return _private()
+
+
+@cache
+def _private() -> Path:
+    return Path(tempfile.mkdtemp(prefix="attncc-"))
+
+
+def fetch(kind: str, name: str, build: Callable[[Path], None]) -> Path:
+    """The folder of an entry, built by `build(folder)` when it is missing or damaged.
+
+    kind: a short word that groups entries ("cpu", "triton"). name: from `key`. Whatever `build` raises is passed on, and leaves no entry.
+    """
+    home = root() / kind
+    entry = home / name
+    if _whole(entry):
+        return entry
+    home.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{name[:8]}-", dir=home))
+    try:
+        build(work)
+        _seal(work)
+        return _publish(work, entry)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def drop(kind: str, name: str) -> None:
+    """Remove an entry that turned out to be useless, e.g. a library that does not load."""
+    _remove(root() / kind / name)
+
+
+def _publish(work: Path, entry: Path) -> Path:
+    for _ in range(3):
+        try:
+            os.rename(work, entry)
+            return entry
+        except OSError:
+            if _whole(entry):  # another process was first
+                return entry
+            _remove(entry)
+    os.rename(work, entry)
+    return entry
+
+
+def _remove(entry: Path) -> None:
+    """Take an entry away at once: renamed first, so nobody finds half of it."""
+    if not entry.exists():
+        return
+    away = Path(tempfile.mkdtemp(prefix=".old-", dir=entry.parent))
+    try:
+        os.rename(entry, away / "entry")
+    except OSError:
+        pass  # another process took it away
+    shutil.rmtree(away, ignore_errors=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != SEAL)
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _seal(folder: Path) -> None:
+    listing = {str(p.relative_to(folder)): [p.stat().st_size, _hash(p)] for p in _files(folder)}
+    (folder / SEAL).write_text(json.dumps(listing))
+
+
+def _whole(entry: Path) -> bool:
+    try:
+        listing = json.loads((entry / SEAL).read_text())
+        return all((entry / f).stat().st_size == size and _hash(entry / f) == digest for f, (size, digest) in listing.items())
+    except (OSError, ValueError, TypeError, AttributeError):
+        return False
