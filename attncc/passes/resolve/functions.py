@@ -438,6 +438,7 @@ FUNCTIONS: dict[str, Entry] = {
     "where": where, "clamp": clamp, "identity": identity, "linear": linear, "rfft": fourier, "irfft": fourier, "grad": gradient,
     "present": present, "eye": eye, "rank": rank, "concat": joined, "split": parts,
     "len": static_list(len), "zip": static_list(lambda *xs: [list(x) for x in zip(*xs, strict=True)]),
+    "columns": static_list(lambda rows: [list(x) for x in zip(*rows, strict=True)]),
     "distinct": static_list(lambda xs: len({repr(x) for x in xs}) == len(xs)),
     "increasing": static_list(lambda xs: all(a < b for a, b in pairwise(xs))),
     "partition": static_list(_partition),
