@@ -12,6 +12,7 @@ from ...ir.nodes import Call as CallNode
 from ...language import tree
 from .expressions import name_text, to_expr, value
 from .functions import FUNCTIONS, Use, name_of
+from .names import descend
 from .reads import axis_of
 from .scope import Scope, reference
 from .signatures import InputSpec, bind_params, expand_inputs, gather
@@ -28,6 +29,11 @@ def _(node: tree.Call, scope: Scope) -> Value:
         raise AttnTypeError("this cannot be called", node.span)
     if scope.depth > MAX_DEPTH:
         raise AttnTypeError(f"calls are nested more than {MAX_DEPTH} deep", node.span, "a definition must not call itself")
+    if isinstance(node.fn, tree.Bracket):
+        for item in descend(node.fn.items):
+            found = scope.names.get(item.plain or "") if isinstance(item, tree.Name) else None
+            if isinstance(found, Absent):  # an axis that only an absent input has
+                return found
     if name in scope.library.defines:
         return call_define(scope, scope.library.defines[name], node)
     if name in FUNCTIONS:  # before patterns: softmax is the function, in the file softmax.attn too

@@ -155,6 +155,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     _settle_params(scope, sig.params)
     outs = list(_outputs(scope, decl))
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
+    _absent_axes(scope, decl)
     run(scope, decl.body)
     outputs = tuple(_output(scope, spec, dims) for spec, dims in stored)
     return _finish(decl.name, builder, outputs)
@@ -334,6 +335,16 @@ def make_pack(scope: Scope, name: str, rank: int) -> None:
         ref = AxisRef(f"{name}{n}", (atom,))
         items.append(ref)
     scope.names[name] = PackOf(tuple(items))
+
+
+def _absent_axes(scope: Scope, decl: tree.Pattern) -> None:
+    """An axis that only absent inputs have is absent too: what mentions it is."""
+    for spec, env in expand_inputs(scope, decl.inputs):
+        if isinstance(scope.names.get(spec.name), Absent):
+            with scope_env(scope, env):
+                for name, _ in leaves(scope, spec.decl.dims):
+                    if not name.endswith("'"):
+                        scope.names.setdefault(name, scope.names[spec.name])
 
 
 def _settle_params(scope: Scope, declared: Mapping[str, tree.Param]) -> None:
@@ -569,6 +580,7 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     maker.sizes()
     _settle_params(inner, sig.params)
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
+    _absent_axes(inner, decl)
     run(inner, decl.body)
     results = [result(inner, spec, dims) for spec, dims in stored]
     return [_returned(inner, e) for e in results]

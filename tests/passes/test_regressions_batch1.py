@@ -1,0 +1,19 @@
+"""Regression tests of resolve and of the eager backend, each on the smallest pattern that shows the point."""
+
+from __future__ import annotations
+
+import torch
+
+import attncc
+
+
+def test_an_axis_that_only_an_absent_input_has_is_absent() -> None:
+    """A definition called over such an axis gives something absent, which ?? catches."""
+    op = attncc.compile("""
+        define twice[s -> t](x) = 2 * x[s = t]
+        pattern f(x[a], m[c]?) -> y[a] { y = x + (twice[c -> a](m) ?? 1) + (sum[c](m) ?? 10) }
+    """)
+    x = torch.arange(3.0)
+    assert torch.equal(op(x), x + 11)
+    m = torch.tensor([1.0, 2.0, 3.0])
+    assert torch.equal(op(x, m), x + 2 * m + 6)
