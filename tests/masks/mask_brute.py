@@ -14,10 +14,12 @@ from attncc.passes.masks import MaskPlan, visited
 Array = np.ndarray
 
 
-def truth(mask: Expr | None, axes: tuple[str, ...], sizes: Mapping[str, int], at: Mapping[str, int], data: Mapping[str, Array]) -> Array:
+def truth(
+    mask: Expr | None, axes: tuple[str, ...], sizes: Mapping[str, int], at: Mapping[str, int], data: Mapping[str, Array]
+) -> Array:
     """The mask at all positions of some axes, an array of bools."""
     shape = tuple(sizes[a] for a in axes)
-    grid = {a: g for a, g in zip(axes, np.indices(shape), strict=True)} | {a: np.full(shape, p) for a, p in at.items()}
+    grid = dict(zip(axes, np.indices(shape), strict=True)) | {a: np.full(shape, p) for a, p in at.items()}
     found = True if mask is None else _value(mask, grid, sizes, data)
     return np.broadcast_to(np.asarray(found, bool), shape)
 
@@ -51,8 +53,8 @@ def _value(expr: Expr, grid: Mapping[str, Array], sizes: Mapping[str, int], data
         case "cdiv":
             return -(-args[0] // args[1])
     names = {
-        "add": np.add, "sub": np.subtract, "mul": np.multiply, "floordiv": np.floor_divide, "exact": np.floor_divide, "mod": np.mod,
-        "neg": np.negative, "pow": np.power, "min": np.minimum, "max": np.maximum, "abs": np.abs, "sign": np.sign, "eq": np.equal,
+        "add": np.add, "sub": np.subtract, "mul": np.multiply, "floordiv": np.floor_divide, "mod": np.mod, "neg": np.negative,
+        "pow": np.power, "min": np.minimum, "max": np.maximum, "abs": np.abs, "sign": np.sign, "eq": np.equal,
         "ne": np.not_equal, "le": np.less_equal, "lt": np.less, "ge": np.greater_equal, "gt": np.greater,
     }  # fmt: skip
     return np.asarray(names[expr.op](*args))
@@ -60,7 +62,7 @@ def _value(expr: Expr, grid: Mapping[str, Array], sizes: Mapping[str, int], data
 
 @dataclass
 class Stats:
-    """Pairs of tiles: visited, those of them that hold a pair, found full, truly full; positions: pairs visited, overhang included."""
+    """Pairs of tiles: visited, those that hold a pair, found full, truly full; and pairs visited, overhang included."""
 
     visited: int = 0
     needed: int = 0

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...ir.expr import TRUE, Along, Apply, Expr, Index, conjoin, conjuncts, walk
+from ...ir.expr import TRUE, Along, Apply, Expr, Index, axes_of, conjoin, conjuncts, walk
+from .algebra import Algebra
 from .halflines import direction, isolate
-from .linear import Algebra, to_expr
+from .linear import Linear, term, to_expr
 from .normal import (
     LIMIT,
+    YES,
     All,
     Atom,
     Compare,
@@ -23,6 +25,7 @@ from .normal import (
     atoms_of,
     conjunctions,
     consistent,
+    every,
     formula_axes,
     formula_expr,
     normal,
@@ -48,16 +51,18 @@ def analyse(
     rows: tuple[str, ...],
     keys: tuple[str, ...],
     sizes: Mapping[str, Expr] | None = None,
+    tables: Mapping[str, tuple[str, ...]] | None = None,
     split: bool = True,
 ) -> MaskPlan:
     """Tile ranges of a mask.
 
-    mask: a bool expression over row axes, key axes and axes that are single positions for a tile (batch, heads); None admits all.
-    rows, keys: the axes that tiles extend over, outermost loop first. sizes: sizes known to equal other expressions, as of twin
-    axes `{"j": Size("i")}`. split: whether dilated axes may be walked in ranks and groups; without, a test is left per tile.
+    mask: a bool expression over row axes, key axes and axes that are single positions for a tile (batch, heads); None admits
+    all pairs. rows, keys: the axes that tiles extend over, outermost loop first. sizes: sizes known to equal other expressions,
+    as of twin axes `{"j": Size("i")}`. tables: the axes of stored values by name, for the extent of a table that is false
+    outside. split: whether dilated axes may be walked in ranks and groups; without it a test is left per tile.
     """
     cond = mask if mask is not None else TRUE
-    alg = Algebra(frozenset((*rows, *keys)), dict(sizes or {}))
+    alg = Algebra(frozenset((*rows, *keys)), dict(tables or {}), dict(sizes or {}))
     solved = _solve(alg, cond)
     splits: tuple[Split, ...] = ()
     if split and solved.told_apart and not any(isinstance(e, Along) for e in walk(cond)):
@@ -65,7 +70,7 @@ def analyse(
     if splits:
         solved = _solve(split_algebra(alg, splits), split_mask(cond, splits))
     forward, transposed = Solver(solved.alg, rows, keys), Solver(solved.alg, keys, rows)
-    walks = [s.walk(solved.found, _residual(s, solved)) for s in (forward, transposed)]
+    walks = [s.walk(solved.found, _residual(s, solved, keys)) for s in (forward, transposed)]
     opaque = tuple(dict.fromkeys((a.expr, a.why) for c in solved.found for p in c for a in atoms_of(p) if isinstance(a, Opaque)))
     plan = MaskPlan(mask, rows, keys, splits, walks[0], walks[1], opaque, ())
     notes = _notes(plan, solved, forward, transposed)
@@ -93,11 +98,26 @@ def _opened(alg: Algebra, atom: Atom) -> Formula:
     return atom if other is None else rewrite(other, lambda inner: _opened(alg, inner))
 
 
-def _residual(solver: Solver, solved: _Solved) -> Expr | None:
-    bounds = [
-        Apply("le", (Index(a), to_expr(solved.alg.limit(a)))) for a in solver.loop if not solver.implies_bounds(solved.found, a)
-    ]
-    return conjoin([*bounds, *conjuncts(formula_expr(solved.formula))])
+def _residual(solver: Solver, solved: _Solved, keys: tuple[str, ...]) -> Expr | None:
+    """What a pair of a partial tile must satisfy: all ends of one key axis that depend on rows alone make two comparisons."""
+    alg = solved.alg
+    parts = [] if solved.formula == YES else list(solved.formula.parts) if isinstance(solved.formula, All) else [solved.formula]
+    parts += [Compare(alg.limit(a) - term(Index(a))) for a in solver.loop if not solver.implies_bounds(solved.found, a)]
+    conds: list[Expr] = []
+    for axis in keys:
+        for sign, op in ((1, "max"), (-1, "min")):
+            mine = [p for p in parts if isinstance(p, Compare) and _bounds(p.linear, axis, sign, keys)]
+            if len(mine) > 1:
+                parts = [p for p in parts if p not in mine]
+                end = to_expr(alg.pick(op, [(term(Index(axis)) - p.linear * sign) for p in mine]))
+                conds.append(Apply("le", (end, Index(axis)) if sign > 0 else (Index(axis), end)))
+    return conjoin(conds + conjuncts(formula_expr(every(parts))))
+
+
+def _bounds(lin: Linear, axis: str, sign: int, keys: tuple[str, ...]) -> bool:
+    """Whether lin >= 0 is an end of one key axis that no other key axis moves: sign 1 for a lower end, -1 for an upper one."""
+    own = [(t, c) for t, c in lin.terms if not set(axes_of(t)).isdisjoint(keys)]
+    return own == [(Index(axis), sign)]
 
 
 # ------------------------------------------------------------------------------------------------------------ words
@@ -106,17 +126,17 @@ def _residual(solver: Solver, solved: _Solved) -> Expr | None:
 def _notes(plan: MaskPlan, solved: _Solved, forward: Solver, transposed: Solver) -> tuple[str, ...]:
     notes = [_count(solved)]
     for s in plan.splits:
-        notes.append(f"{s.row} and {s.key} are walked in ranks, {s.modulus} groups apart, which makes the dilated window an interval")
-    for solver, walk, tile in ((forward, plan.forward, "rows"), (transposed, plan.transposed, "keys")):
+        notes.append(f"{s.row} and {s.key} are walked in ranks within {s.modulus} groups, where a dilated window is an interval")
+    for solver, way, tile in ((forward, plan.forward, "rows"), (transposed, plan.transposed, "keys")):
         for (atom, axis), how in solver.outcomes.items():
             text = f"for a tile of {tile}: {words(atom_expr(atom))} bounds {axis} {how}"
             notes.append(text if how != "not used" else text.replace(f"bounds {axis} not used", f"gives no bound on {axis}"))
-        for level in walk.levels:
+        for level in way.levels:
             if level.after:
-                notes.append(f"for a tile of {tile}: the range of {level.axis} is found for each tile of {', '.join(level.after)}")
-        if walk.test != TRUE:
-            notes.append(f"for a tile of {tile}: tiles inside the ranges are still asked whether {words(walk.test)}")
-        if not walk.can_be_full and walk.count:
+                notes.append(f"for a tile of {tile}: {level.axis} has a range for each tile of {', '.join(level.after)}")
+        if way.test != TRUE:
+            notes.append(f"for a tile of {tile}: tiles inside the ranges are still asked whether {words(way.test)}")
+        if not way.can_be_full and way.count:
             never = [words(atom_expr(a)) for a in sorted(solver.partial, key=repr)]
             notes.append(f"for a tile of {tile}: no tile is full" + (f", because of {' and '.join(never)}" if never else ""))
     notes += [f"{words(expr)} stays a test on pairs: {why}" for expr, why in plan.opaque]
@@ -130,5 +150,3 @@ def _count(solved: _Solved) -> str:
         return "never holds"
     ways = [" and ".join(words(atom_expr(a)) for p in conj for a in atoms_of(p)) or "always" for conj in solved.found]
     return "holds where " + "; or ".join(ways)
-
-

@@ -1,8 +1,8 @@
 """The test that a loop may make for each tile: what its ranges do not say about whether the tile holds a pair.
 
-For an atom that gave no range the test is whether it may hold on the tile. For a congruence the interval of its sum is first cut
-down by the other atoms: a tile of i = j (mod D), |i - j| <= w is needed exactly when a multiple of D lies in the interval that the
-tile and the window leave to i - j.
+For an atom that gave no range the test is whether it may hold on the tile. For a congruence the interval of its sum is first
+cut down by the other atoms: a tile of i = j (mod D), |i - j| <= w is needed exactly when a multiple of D lies in the interval
+that the tile and the window leave to i - j.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...ir.expr import TRUE, Apply, Expr, Index, substitute
+from .algebra import Algebra
 from .halflines import isolate
 from .interval import Box, both, either, extreme, holds_multiple, may
-from .linear import Algebra, Linear, term, to_expr
+from .linear import Linear, term, to_expr
 from .normal import Compare, Congruent, Formula
 from .plan import Level, first, last
 
@@ -53,5 +54,3 @@ def sum_range(alg: Algebra, lin: Linear, known: Linear) -> tuple[tuple[Linear, .
             half = None if alg.moves(to_expr(value)) else isolate(free, value, _SUM.axis)
             return ((), ()) if half is None else (half.lo, half.hi)
     return (), ()
-
-

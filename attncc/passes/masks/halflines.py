@@ -1,6 +1,6 @@
 """Isolate one axis in `linear >= 0`: half-lines lo <= axis and axis <= hi whose ends are scalars.
 
-All other positions have been replaced by scalars before (`interval.extreme`), so ends need no further bounds. Inverses are closed:
+All other positions have been replaced by scalars before (`interval.extreme`), so the ends are final. Inverses are closed:
 
     i + c <= R        i <= R - c               c i <= R       i <= R div c
     i div c <= R      i <= c R + c - 1         i div c >= R   i >= c R
@@ -18,11 +18,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...ir.expr import TRUE, Apply, Const, Expr, Index, axes_of
+from .algebra import Algebra
 from .interval import both, either, nonneg
-from .linear import Algebra, Linear, constant, term
-
-FAR = 1 << 30
-"""Beyond every position. It is only ever compared, or the end of an empty range."""
+from .linear import FAR, Linear, constant, term
 
 
 @dataclass(frozen=True, slots=True)

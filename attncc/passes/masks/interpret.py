@@ -204,7 +204,8 @@ def _cursor(cursor: Cursor, nest: Loops, data: Data) -> Callable[[Names], Iterat
     ]
 
     def steps(names: Names) -> Iterator[None]:
-        for names[cursor.counter] in range(count(names)):
+        for u in range(count(names)):
+            names[cursor.counter] = u
             block(names)
             for first, last, begin, size, limit in axes:
                 names[first] = begin(names)

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ...ir.expr import FALSE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of
-from .linear import Algebra, Linear, constant, term, to_expr
+from .algebra import Algebra
+from .linear import Linear, constant, term, to_expr
 from .normal import All, Any, Atom, Compare, Congruent, Formula, Opaque, at_least_zero, atom_expr, normal
 
 
@@ -53,16 +54,16 @@ def _term(box: Box, t: Expr, up: bool) -> Linear | None:
             return None if alg.moves(t) else term(t)
         case Reduce() | Along():
             return None
-        case Apply("mod", (_, Const(int() as d))) if box.loosen in axes_of(t) and d > 0:
-            return constant(d - 1 if up else 0)
+        case Apply("mod", (_, Const(int() as period))) if box.loosen in axes_of(t) and period > 0:
+            return constant(period - 1 if up else 0)
     if not box.moves(t):
         return None if alg.reads_data(t) else term(t)
     match t:
         case Apply("floordiv", (x, d)) if not box.moves(d) and alg.least(alg.linear(d)) >= 0:
             inner = _of(box, x, up)
             return None if inner is None else alg.floordiv(inner, alg.linear(d))
-        case Apply("mod", (x, Const(int() as d))) if d > 0:
-            return _mod(box, x, d, up)
+        case Apply("mod", (x, Const(int() as period))) if period > 0:
+            return _mod(box, x, period, up)
         case Apply("min" | "max" as op, args):
             parts = [_of(box, a, up) for a in args]
             known = [p for p in parts if p is not None]

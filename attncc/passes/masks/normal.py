@@ -14,8 +14,9 @@ from functools import reduce
 from itertools import product
 from math import gcd
 
-from ...ir.expr import FALSE, TRUE, Apply, Const, Expr, axes_of, kind_of
-from .linear import COMPARISONS, Algebra, Linear, NotWhole, constant, to_expr
+from ...ir.expr import FALSE, TRUE, Apply, Const, Expr, Read, Size, axes_of, kind_of
+from .algebra import COMPARISONS, Algebra
+from .linear import Linear, NotWhole, constant, to_expr
 
 LIMIT = 4
 """More conjunctions than this are not told apart."""
@@ -88,13 +89,29 @@ def normal(alg: Algebra, expr: Expr, holds: bool = True) -> Formula:
             same = holds == (op == "eq")
             return some([every([normal(alg, a), normal(alg, b, same)]), every([normal(alg, a, False), normal(alg, b, not same)])])
         case Apply("eq" | "ne", _) if alg.reads_data(expr):
-            return _opaque(expr, holds, "it is read from data")
+            return _data(expr, holds)
         case Apply(op, (a, b)) if op in COMPARISONS:
             try:
                 gap = alg.linear(a) - alg.linear(b)
             except NotWhole as error:
                 return _opaque(expr, holds, error.why)
             return _compared(alg, op, gap, expr, holds)
+        case Read(source, index, "bool", fill) if holds and fill == FALSE and len(index) == len(alg.tables.get(source, ())):
+            places = [_inside(alg, at, axis) for at, axis in zip(index, alg.tables[source], strict=True)]
+            return every([*places, _data(expr, holds)])
+    return _data(expr, holds)
+
+
+def _inside(alg: Algebra, at: Expr, axis: str) -> Formula:
+    """That a position lies inside an axis; outside a table filled with false nothing is admitted."""
+    try:
+        place = alg.linear(at)
+    except NotWhole:
+        return YES
+    return every([compare(alg, place), compare(alg, alg.linear(Size(axis)) - 1 - place)])
+
+
+def _data(expr: Expr, holds: bool) -> Formula:
     return _opaque(expr, holds, "it is read from data")
 
 
@@ -143,9 +160,9 @@ def _congruence(alg: Algebra, gap: Linear) -> Formula | None:
             value = rest * -c  # x mod d == value
             inside = every([compare(alg, value), compare(alg, -value + (d - 1))])
             return every([congruent(alg, alg.linear(x) - value, d), inside])
-        case [(Apply("mod", (x, d)), 1 | -1 as c), (Apply("mod", (y, e)), other)] if d == e and c == -other and rest == constant(0):
-            assert isinstance(d, Const)
-            return congruent(alg, alg.linear(x) - alg.linear(y), int(d.value))
+        case [(Apply("mod", (x, Const(int() as d))), 1 | -1 as c), (Apply("mod", (y, e)), other)]:
+            if e == Const(d) and c == -other and rest == constant(0):
+                return congruent(alg, alg.linear(x) - alg.linear(y), d)
     return None
 
 
@@ -187,7 +204,7 @@ def _put(alg: Algebra, lin: Linear, t: Expr, c: int, arg: Expr) -> Linear:
 
 
 def alternatives(alg: Algebra, atom: Compare) -> Formula | None:
-    """The comparison as an or of simpler ones: |t| that must be large, a max so, a min that must be small, a `where`. None: not so."""
+    """The comparison as an or of simpler ones, or None: |t| or a max that must be large, a min that must be small, a `where`."""
     lin = atom.linear
     for t, c in lin.terms:
         match t:
@@ -248,18 +265,19 @@ def consistent(alg: Algebra, atoms: tuple[Atom, ...]) -> tuple[Atom, ...] | None
     Where the positions of two comparisons cancel, as in g <= j and j <= g + w, what must hold of the scalars (w >= 0) is added.
     """
     kept: list[Atom] = []
+    terms = {atom: {t for t, _ in atom.linear.terms} for atom in atoms if isinstance(atom, Compare)}
     for atom in atoms:
         if isinstance(atom, Compare):
-            known = [k for k in kept if isinstance(k, Compare)]
+            known = [k for k in kept if isinstance(k, Compare) and k in terms and not terms[k].isdisjoint(terms[atom])]
             for k in known:
                 between = k.linear + atom.linear
                 if alg.nonneg(-between - 1):
                     return None
-                if between != k.linear and not alg.moves(to_expr(between)) and not alg.nonneg(between):
+                if not alg.moves(to_expr(between)) and not alg.nonneg(between):
                     kept.append(Compare(between))
             if any(alg.nonneg(atom.linear - k.linear) for k in known):
                 continue
-            kept = [k for k in kept if not (isinstance(k, Compare) and alg.nonneg(k.linear - atom.linear))]
+            kept = [k for k in kept if not (k in known and isinstance(k, Compare) and alg.nonneg(k.linear - atom.linear))]
         kept.append(atom)
     return tuple(kept)
 
@@ -309,7 +327,7 @@ def formula_expr(formula: Formula) -> Expr:
 
 def at_least_zero(lin: Linear) -> Expr:
     """lin >= 0, with what is subtracted on the other side."""
-    return Apply("le", sides(lin))
+    return Apply("lt", sides(lin + 1)) if lin.const == -1 else Apply("le", sides(lin))
 
 
 def sides(lin: Linear) -> tuple[Expr, Expr]:

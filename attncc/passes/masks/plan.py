@@ -8,11 +8,14 @@
         test     per loop tile: false means that it holds no pair ("true": nothing is left to ask)
         residual what a pair of a partial tile must satisfy, bounds of the loop axes included; a full tile needs no test
 
-Scalars are reads without positions: `i.first` and `i.last` are the first and last position of the current tile of axis i (the last
-one inside the axis; a tile with last < first holds nothing and is skipped), `i.group` the group of a split axis. `i` itself is the
-position of an axis that is not tiled (a batch, a head), `|i|` a size. Positions of a split axis are ranks, in `residual` too. A level may read the tile of the levels before it. An empty range has hi < lo.
-All values fit in 32 bits for sizes up to 2^30 over the largest modulus. `div` and `mod` round towards minus infinity: C and Triton
-need the floor forms. `isqrt` is the floor of the square root of a number that is not negative.
+Scalars are reads without positions: `i.first` and `i.last` are the first and last position of the current tile of axis i (the
+last one inside the axis; a tile with last < first holds nothing and is skipped), `i.group` the group of a split axis. `i` itself
+is the position of an axis that is not tiled (a batch, a head), `|i|` a size. Positions of a split axis are ranks, in `residual`
+too. A level may read the tiles of the levels before it. An empty range has hi < lo.
+
+Nothing here tests the owner's own positions beyond `last`: a backend that sums over them masks them itself. `div` and `mod` round
+towards minus infinity, so C and Triton need the floor forms; `isqrt` is the floor of the square root of a number that is not
+negative. Ends are at most 2^30 (`linear.FAR`) in magnitude, where an end is out of reach.
 """
 
 from __future__ import annotations
@@ -47,7 +50,7 @@ def group(axis: str) -> Read:
 
 @dataclass(frozen=True, slots=True)
 class Let:
-    """`name = expr`."""
+    """`name = expr`, a whole number or a condition."""
 
     name: str
     expr: Expr
@@ -114,7 +117,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """`row = modulus rank + group` and `key = modulus rank + key_group`; group is 0 .. modulus - 1, the same ranks on both sides."""
+    """`row = modulus rank + group` and `key = modulus rank + key_group`, for each group 0 .. modulus - 1."""
 
     row: str
     key: str

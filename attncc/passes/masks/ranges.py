@@ -11,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ...ir.expr import Const, Expr, axes_of, sources_of
+from .algebra import Algebra
 from .ask import tile_test
-from .halflines import FAR, Half, direction, isolate
+from .halflines import Half, direction, isolate
 from .interval import Box, both, extreme, may, must, nonneg
-from .linear import Algebra, Linear, constant, term, to_expr
+from .linear import FAR, Linear, constant, term, to_expr
 from .normal import All, Any, Atom, Compare, Formula, atom_expr, formula_axes
 from .plan import Extent, Let, Level, Search, Statement, Walk, first, last, scalar
 
@@ -65,7 +66,11 @@ class _Bounds:
 
 @dataclass
 class Solver:
-    """One direction. outcomes: how each atom was used on each axis, where that was not in closed form. partial: never in `full`."""
+    """One direction.
+
+    outcomes: how each atom was used on an axis, where not in closed form. partial: the atoms that forbid full tiles. unused: the
+    parts of each conjunction that give no range.
+    """
 
     alg: Algebra
     owner: tuple[str, ...]
@@ -136,7 +141,8 @@ class Solver:
                 known = [h for h in halves if h is not None]
                 if not known or (not some and len(known) < len(halves)):
                     return None
-                return Half(tuple(x for h in known for x in h.lo), tuple(x for h in known for x in h.hi), both(*(h.guard for h in known)))
+                lo, hi = tuple(x for h in known for x in h.lo), tuple(x for h in known for x in h.hi)
+                return Half(lo, hi, both(*(h.guard for h in known)))
             case Any(parts):
                 return self._hull([self._solve(p, box, bounds, some) for p in parts]) if some else None
         half = self._solve_atom(part, box, bounds, some)

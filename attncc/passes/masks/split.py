@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...ir.expr import Apply, Const, Expr, Index, axes_of, substitute
-from .linear import Algebra, Linear, constant, term, to_expr
+from .algebra import Algebra
+from .linear import Linear, constant, term, to_expr
 from .normal import Atom, Congruent
 from .plan import Split, group
 
