@@ -1,8 +1,9 @@
 """The disk cache: folders named by a hash of everything that determines their content.
 
-An entry is built in a private folder and renamed into place, so several processes may build it at once and none sees half of it. A
-seal file inside lists the size and hash of every file; an entry that does not match its seal is removed and built again. The place is
-ATTNCC_CACHE_DIR, else XDG_CACHE_HOME/attncc, else ~/.cache/attncc; a folder for this process alone where that cannot be written.
+An entry is built in a private folder and renamed into place, so several processes may build it at once and none sees half of
+it. A seal file inside lists the size and hash of every file; an entry that does not match its seal is removed and built again.
+The place is ATTNCC_CACHE_DIR, else XDG_CACHE_HOME/attncc, else ~/.cache/attncc; a folder for this process alone where that
+cannot be written.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +51,7 @@ def _private() -> Path:
 def fetch(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     """The folder of an entry, built by `build(folder)` when it is missing or damaged.
 
-    kind: a short word that groups entries ("cpu", "triton"). name: from `key`. Whatever `build` raises is passed on, and leaves no entry.
+    kind: a short word that groups entries ("cpu", "triton"). name: from `key`. What `build` raises is passed on, and leaves no entry.
     """
     home = root() / kind
     entry = home / name
@@ -88,10 +90,8 @@ def _remove(entry: Path) -> None:
     if not entry.exists():
         return
     away = Path(tempfile.mkdtemp(prefix=".old-", dir=entry.parent))
-    try:
+    with suppress(OSError):  # another process may take it away first
         os.rename(entry, away / "entry")
-    except OSError:
-        pass  # another process took it away
     shutil.rmtree(away, ignore_errors=True)
 
 

@@ -5,8 +5,8 @@
 has slope 0 at 0, abs too; where two arguments of min or max are equal each gets half; `where` passes t to the branch that is
 taken and 0.0 to the other, so that infinities of the other branch do no harm.
 
-`diff` applies it along the tree. Terms that are zero by structure are never written, and a factor 1.0 is left out: `0 + x -> x` for
-those zeros and `1 * x -> x` are all the rewrites there are.
+`diff` applies it along the tree. Terms that are zero by structure are never written, and a factor 1.0 is left out: `0 + x -> x`
+for those zeros and `1 * x -> x` are all the rewrites there are.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .expr import Along, Apply, Const, Expr, Read, Reduce, apply, kind_of, walk
 ONE, ZERO = Const(1.0), Const(0.0)
 
 FLAT = {
-    "or", "and", "not", "eq", "ne", "le", "lt", "ge", "gt", "exact", "floordiv", "cdiv", "sign", "floor", "ceil", "round", "isqrt",
-    "to_int", "isnan", "stop_grad",
+    "or", "and", "not", "eq", "ne", "le", "lt", "ge", "gt", "isnan", "exact", "floordiv", "cdiv", "isqrt", "sign", "floor",
+    "ceil", "round", "to_int", "stop_grad",
 }  # fmt: skip
 """Operations whose derivative is zero everywhere."""
 
@@ -29,7 +29,7 @@ FLAT = {
 def diff(expr: Expr, wrt: Read) -> Expr:
     """The derivative of an elementwise float expression with respect to one read, every equal read of it included.
 
-    Other reads, of the same value at other positions too, are constants. Returns: `0.0` when the expression does not depend on it.
+    Other reads, of the same value at other positions too, are constants. Returns: `0.0` when nothing depends on it.
     Raises: AttnInternalError when `wrt` is under a reduction or in a fill, AttnUnsupportedError when it passes complex values.
     """
     if wrt.kind != "float":

@@ -12,7 +12,7 @@ product of axes, `()` a stored 1. An axis with `parts` is a direct sum: its posi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ..errors import Span
@@ -316,3 +316,31 @@ def used_by(node: Node) -> set[str]:
         own = {name for seg in node.segments for name, _ in seg.scores} | {n for n, _ in (*node.maps, *node.posts)}
         return used - own - {"admitted"} - {emit.name for emit in node.emits}
     return used
+
+
+def map_exprs(node: Node, new: Callable[[Expr], Expr]) -> Node:
+    """The node with `new` applied to each of its expressions, bodies of folds and calls included."""
+
+    def pairs(items: tuple[tuple[str, Expr], ...]) -> tuple[tuple[str, Expr], ...]:
+        return tuple((n, new(e)) for n, e in items)
+
+    def maybe(e: Expr | None) -> Expr | None:
+        return None if e is None else new(e)
+
+    def inside(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+        return tuple(map_exprs(n, new) for n in nodes)
+
+    match node:
+        case Assign():
+            return replace(node, expr=new(node.expr))
+        case Pick():
+            return replace(node, expr=new(node.expr), cond=maybe(node.cond), count=maybe(node.count))
+        case Attend():
+            segments = tuple(replace(s, scores=pairs(s.scores), mask=maybe(s.mask), mix=maybe(s.mix)) for s in node.segments)
+            emits = tuple(replace(e, expr=new(e.expr)) for e in node.emits)
+            return replace(node, segments=segments, maps=pairs(node.maps), posts=pairs(node.posts), emits=emits)
+        case Fold():
+            return replace(node, start=new(node.start), stop=new(node.stop), step=new(node.step), body=inside(node.body))
+        case Call():
+            cotangents = tuple(replace(c, body=inside(c.body)) for c in node.cotangents)
+            return replace(node, body=inside(node.body), cotangents=cotangents)

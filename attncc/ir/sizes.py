@@ -109,6 +109,12 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
     return sizes
 
 
+def follow(program: Program, sizes: dict[str, int]) -> None:
+    """Add the lengths that follow from these by the size equations. Raises AttnShapeError for one that can not be."""
+    while any([_from_equation(axis, sizes) for axis in program.axes]):
+        pass
+
+
 def _from_equation(axis: Axis, sizes: dict[str, int]) -> bool:
     if axis.size is None:
         return False

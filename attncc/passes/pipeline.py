@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from ..ir.nodes import Program
 from ..ir.verify import verify
+from .canonicalise import canonicalise
+from .inline import inline
+from .predicates import predicates
 
 Pass = Callable[[Program], Program]
 
-FRONT: tuple[tuple[str, Pass], ...] = ()
+FRONT: tuple[tuple[str, Pass], ...] = (("canonicalise", canonicalise), ("inline", inline), ("predicates", predicates))
 """Names and passes after resolve."""
 
 

@@ -1,1 +1,1 @@
-"""The Python face: loading patterns, calling them as operators, dispatch to backends, the disk cache, tracing of Python functions."""
+"""The Python face: loading patterns, calling them as operators, dispatch to backends, tracing of Python functions."""

@@ -30,7 +30,9 @@ class Fused(torch.autograd.Function):
     """A backend's forward; the backward pass recomputes through the eager backend."""
 
     @staticmethod
-    def forward(ctx: Any, run: Compiled, program: Program, outputs: tuple[str, ...], names: tuple[str, ...], *tensors: torch.Tensor) -> Any:
+    def forward(
+        ctx: Any, run: Compiled, program: Program, outputs: tuple[str, ...], names: tuple[str, ...], *tensors: torch.Tensor
+    ) -> Any:
         found = run(dict(zip(names, tensors, strict=True)))
         ctx.program, ctx.outputs, ctx.names = program, outputs, names
         ctx.save_for_backward(*tensors)

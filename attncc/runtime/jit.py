@@ -1,7 +1,7 @@
 """`@attncc.jit`: a Python function, traced once with symbolic arguments, becomes an `Op`.
 
-Tracing builds the same syntax tree that the parser would build from a `.attn` file, so both forms go through one resolver and give one
-IR. Nothing inspects source code: it works in notebooks and under a debugger. Annotations are the dims of the signature.
+Tracing builds the same syntax tree that the parser would build from a `.attn` file, so both forms go through one resolver and give
+one IR. Nothing inspects source code: it works in notebooks and under a debugger. Annotations are the dims of the signature.
 
     @attncc.jit
     def decayed(q: "b h i d", k: "b h j d", v: "b h j e", decay: "h", *, bias: float = 0.0) -> "b h i e":
@@ -81,7 +81,11 @@ def _tree(x: Any) -> tree.Expr:
         return tree.Str(span, x)
     if isinstance(x, list | tuple):
         return tree.List(span, tuple(_tree(item) for item in x))
-    raise AttnTypeError(f"a {type(x).__name__} cannot be traced", span, "use tensors and parameters of the signature, numbers and attncc functions")
+    raise AttnTypeError(
+        f"a {type(x).__name__} cannot be traced",
+        span,
+        "use tensors and parameters of the signature, numbers and attncc functions",
+    )
 
 
 def _binary(op: str) -> tuple[Callable[[Any, Any], Traced], Callable[[Any, Any], Traced]]:
@@ -133,7 +137,9 @@ class Traced:
 
     def __bool__(self) -> bool:
         raise AttnTypeError(
-            "a traced value has no truth value", _span(), "use attncc.where(c, a, b), and &, |, ~ for and, or, not; chain comparisons with &"
+            "a traced value has no truth value",
+            _span(),
+            "use attncc.where(c, a, b), and &, |, ~ for and, or, not; chain comparisons with &",
         )
 
     def __iter__(self) -> Any:
@@ -218,7 +224,9 @@ def known(name: str) -> bool:
     """Whether the language has a function of this name: a built-in, or a shipped definition."""
     from ..passes.resolve.functions import FUNCTIONS
 
-    return (name in FUNCTIONS and name not in WORDS) or any(isinstance(d, tree.Define) and d.name == name for d in prelude().decls)
+    return (name in FUNCTIONS and name not in WORDS) or any(
+        isinstance(d, tree.Define) and d.name == name for d in prelude().decls
+    )
 
 
 def _named(x: Any) -> list[tree.Named]:
@@ -244,9 +252,11 @@ def attend(
     score: Any, *, over: Any, mask: Any = None, normalize: Any = "softmax", post: Any = None, mix: Any = None, emit: Any = None,
     empty: str | None = None, order: str | None = None,
 ) -> Traced | None:  # fmt: skip
-    """`attend` of the language. score and normalize may be dicts of named values. normalize: a function (`attncc.sigmoid`), its name,
-    or `lambda s: attncc.relu(s) ** 2`. post, emit: lambdas of pair values by name, `lambda p: p * gain`, `{"lse": lambda s: attncc.lse(s)}`.
-    Gives what is mixed; emitted values are read with `attncc.emitted(name)`.
+    """`attend` of the language. Gives what is mixed; emitted values are read with `attncc.emitted(name)`.
+
+    score and normalize may be dicts of named values. normalize: a function (`attncc.sigmoid`), its name, or
+    `lambda s: attncc.relu(s) ** 2`. post, emit: lambdas of pair values by name, `lambda p: p * gain`,
+    `{"lse": lambda s: attncc.lse(s)}`.
     """
     trace = _trace.get()
     span = _span()
@@ -416,4 +426,3 @@ def _param(p: inspect.Parameter, span: Span) -> tree.Param:
     assert isinstance(found, tree.Bundle) and isinstance(found.params[0], tree.Param)
     default = None if p.default is inspect.Parameter.empty else _tree(p.default)
     return tree.Param(span, tree.Name(span, (p.name,)), found.params[0].type, default)
-

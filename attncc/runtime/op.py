@@ -65,7 +65,9 @@ class Op:
         """Arguments by input name; None counts as not given. Raises AttnTypeError, AttnNameError."""
         if len(tensors) > len(self._inputs):
             raise AttnTypeError(
-                f"'{self.name}' takes {len(self._inputs)} tensors, found {len(tensors)}", self._decl.span, f"inputs: {', '.join(self._inputs)}"
+                f"'{self.name}' takes {len(self._inputs)} tensors, found {len(tensors)}",
+                self._decl.span,
+                f"inputs: {', '.join(self._inputs)}",
             )
         given: dict[str, Any] = dict(zip(self._inputs, tensors, strict=False))
         for name, t in named.items():
@@ -80,7 +82,9 @@ class Op:
             if t is None:
                 continue
             if not isinstance(t, torch.Tensor):
-                raise AttnTypeError(f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._decl.span, "torch.as_tensor(x)")
+                raise AttnTypeError(
+                    f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._decl.span, "torch.as_tensor(x)"
+                )
             out[name] = t
         return out
 
@@ -100,7 +104,9 @@ class Op:
         """The program with no optional input present."""
         return self.specialise(stored_dims(self._library, self._decl, self.params))
 
-    def __call__(self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any) -> Any:
+    def __call__(
+        self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any
+    ) -> Any:
         bound = self.bind(tensors, named_tensors)
         program = self.specialise({n: t.dim() for n, t in bound.items()})
         wanted = self._wanted(program, outputs)
@@ -109,7 +115,7 @@ class Op:
         results = call(program, chosen, bound, wanted)
         if len(wanted) == 1:
             return results[0]
-        return namedtuple(self.name, wanted, rename=True)(*results)  # type: ignore[misc]  # noqa: PYI024
+        return namedtuple(self.name, wanted, rename=True)(*results)  # type: ignore[misc]
 
     def _wanted(self, program: Program, outputs: Sequence[str] | None) -> tuple[str, ...]:
         if outputs is None:
@@ -119,7 +125,9 @@ class Op:
         known = {o.name for o in program.outputs}
         for name in outputs:
             if name not in known:
-                raise AttnNameError(f"'{self.name}' has no output '{name}' here", self._decl.span, f"outputs: {', '.join(sorted(known))}")
+                raise AttnNameError(
+                    f"'{self.name}' has no output '{name}' here", self._decl.span, f"outputs: {', '.join(sorted(known))}"
+                )
         if not outputs:
             raise AttnTypeError("no output is asked for", self._decl.span)
         return tuple(outputs)

@@ -20,7 +20,9 @@ class Eager:
     def refuses(self, program: Program) -> list[str]:
         return []
 
-    def prepare(self, program: Program, outputs: Sequence[str]) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    def prepare(
+        self, program: Program, outputs: Sequence[str]
+    ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
         from .interpreter import run
 
         return lambda inputs: run(program, inputs, outputs)

@@ -15,7 +15,7 @@ from attncc.ir.nodes import Attend, pair_values
 from .elementwise import cast
 from .evaluate import Evaluator
 from .named import Named, Value, aligned, union
-from .reduce import _full, einsum
+from .reduce import einsum, full
 
 BLOCK = 2**24
 """Pair values computed at a time; larger attends go block by block, recomputed in the backward pass."""
@@ -108,7 +108,7 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
         weight = cast(ev.eval(e), "float", ev.acc)
         if admitted is not None:
             axes = union([weight, admitted])
-            t = aligned(_full(ev, weight, ()), axes)
+            t = aligned(full(ev, weight, ()), axes)
             weight = Named(torch.where(aligned(admitted, axes), t, torch.zeros((), dtype=t.dtype, device=t.device)), axes)
             if node.empty != "zero":
                 weight = _empty(ev, node, e, weight, admitted)
@@ -120,8 +120,8 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
     out: dict[str, Value] = {}
     if node.name:
         assert mix is not None
-        spread = _full(ev, weight, tuple(a for a in over if a not in union([weight, mix])))
-        mixed = einsum([spread, _full(ev, cast(mix, "float", ev.acc), ())], over)
+        spread = full(ev, weight, tuple(a for a in over if a not in union([weight, mix])))
+        mixed = einsum([spread, full(ev, cast(mix, "float", ev.acc), ())], over)
         out[node.name] = _ordered(ev, mixed, node.axes)
     for emit in node.emits:
         ev.cache.clear()
@@ -131,8 +131,7 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
 
 
 def _ordered(ev: Evaluator, v: Value, axes: tuple[str, ...]) -> Named:
-    full = _full(ev, v, axes)
-    return Named(aligned(full, axes), axes)
+    return Named(aligned(full(ev, v, axes), axes), axes)
 
 
 def _segments(ev: Evaluator, node: Attend) -> tuple[dict[str, Value], Named | None, Value | None]:
@@ -140,7 +139,7 @@ def _segments(ev: Evaluator, node: Attend) -> tuple[dict[str, Value], Named | No
     if not node.keys:
         segment = node.segments[0]
         mask = None if segment.mask is None else ev.eval(segment.mask)
-        admitted = None if mask is None else _full(ev, mask, ())
+        admitted = None if mask is None else full(ev, mask, ())
         scores: dict[str, Value] = {}
         for name, e in segment.scores:
             scores[name] = ev.eval(e)
@@ -166,7 +165,7 @@ def _beside(ev: Evaluator, parts: list[tuple[Value, tuple[str, ...]]], key: str)
     rows = tuple(dict.fromkeys(a for v, over in parts for a in union([v]) if a not in over))
     columns = []
     for v, over in parts:
-        t = _full(ev, v, (*rows, *over))
+        t = full(ev, v, (*rows, *over))
         lined = aligned(t, (*rows, *over))
         columns.append(lined.reshape(*lined.shape[: len(rows)], math.prod(lined.shape[len(rows) :])))
     dtype = columns[0].dtype
@@ -178,12 +177,12 @@ def _beside(ev: Evaluator, parts: list[tuple[Value, tuple[str, ...]]], key: str)
 def _empty(ev: Evaluator, node: Attend, e: Expr, weight: Value, admitted: Named) -> Value:
     """Rows without an admitted key: equal weights over every key, masked ones included, or an error."""
     over = tuple(a for a in node.over if not isinstance(e, Along) or a in e.axes)
-    full = _full(ev, admitted, over)
-    dims = [full.axes.index(a) for a in over]
-    some = full.t
+    whole = full(ev, admitted, over)
+    dims = [whole.axes.index(a) for a in over]
+    some = whole.t
     for d in sorted(dims, reverse=True):
         some = some.any(d)
-    left = Named(some, tuple(a for a in full.axes if a not in over))
+    left = Named(some, tuple(a for a in whole.axes if a not in over))
     if node.empty == "error":
         if not bool(left.t.all()):
             raise AttnValueError("a row has no admitted key", node.span, "this attend says 'empty error'")

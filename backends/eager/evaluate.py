@@ -123,8 +123,8 @@ class Evaluator:
         cond = None if e.cond is None else self.eval(e.cond)
         mask = self.admitted if self.on_pairs(e.body) else None
         if isinstance(cond, Named):
-            mask = cond if mask is None else reduce._both(cond, mask, self)
-        body = reduce._full(self, body, tuple(a for a in e.axes if a not in union([body])))
+            mask = cond if mask is None else reduce.both(cond, mask, self)
+        body = reduce.full(self, body, tuple(a for a in e.axes if a not in union([body])))
         axes = union([body] if mask is None else [body, mask])
         t = aligned(body, axes)
         dims = [axes.index(a) for a in e.axes]
@@ -133,7 +133,7 @@ class Evaluator:
         sink = None
         if e.sink is not None:
             found = elementwise.cast(self.eval(e.sink), "float", self.acc)
-            spread = reduce._full(self, found, ())
+            spread = reduce.full(self, found, ())
             axes = (*axes, *(a for a in spread.axes if a not in axes))
             t = t.reshape(*t.shape, *[1] * (len(axes) - t.dim()))
             sink = aligned(spread, axes)

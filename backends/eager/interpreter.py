@@ -20,7 +20,7 @@ from .elementwise import cast
 from .evaluate import Evaluator
 from .named import Named, Value, aligned
 from .picks import pick
-from .reduce import _full
+from .reduce import full
 
 
 def run(program: Program, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -92,7 +92,7 @@ def prepare(program: Program, inputs: Mapping[str, torch.Tensor], sizes: Mapping
 def stored(ev: Evaluator, out: Output, dtype: torch.dtype) -> torch.Tensor:
     """An output in its stored layout and dtype."""
     axes = tuple(a for d in out.dims for a in d)
-    v = _full(ev, ev.values[out.value], axes)
+    v = full(ev, ev.values[out.value], axes)
     t = aligned(v, axes).expand([ev.sizes[a] for a in axes])
     shape = []
     for dim in out.dims:
@@ -126,7 +126,7 @@ def assigned(ev: Evaluator, node: Assign) -> Value:
     v = cast(ev.eval(node.expr), node.kind, ev.acc)
     if not node.axes:
         return v
-    return Named(aligned(_full(ev, v, node.axes), node.axes), node.axes)
+    return Named(aligned(full(ev, v, node.axes), node.axes), node.axes)
 
 
 def fold(ev: Evaluator, node: Fold, program: Program) -> None:

@@ -9,7 +9,7 @@ from attncc.ir.nodes import Pick
 
 from .evaluate import Evaluator
 from .named import Named, Value, aligned
-from .reduce import _full
+from .reduce import full
 
 
 def pick(ev: Evaluator, node: Pick) -> Value:
@@ -17,10 +17,10 @@ def pick(ev: Evaluator, node: Pick) -> Value:
     v = ev.eval(node.expr)
     cond = None if node.cond is None else ev.eval(node.cond)
     before = tuple(a for a in node.axes if a != node.target) if node.op != "argmax" else node.axes
-    full = _full(ev, v, (node.source, *before))
+    whole = full(ev, v, (node.source, *before))
     axes = (*before, node.source)
-    t = aligned(full, axes).detach()
-    out = _along_last(ev, node, t, None if cond is None else aligned(_full(ev, cond, axes), axes))
+    t = aligned(whole, axes).detach()
+    out = _along_last(ev, node, t, None if cond is None else aligned(full(ev, cond, axes), axes))
     if node.op == "argmax":
         return Named(out, before)
     last = (*before, node.target)

@@ -378,12 +378,14 @@ def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef]
     if node.target is not None and mixes[0] is None:
         raise AttnTypeError("an attend with a name needs a 'mix'", node.span, "leave the name out when there are only emits")
     found = draft.node()
-    weight = pair_values(found)[(draft.posts or draft.maps)[-1][0]]
-    rows = tuple(a for a in weight.axes if a not in over)
+    values = pair_values(found)
+    weight = values[(draft.posts or draft.maps)[-1][0]]
+    free = tuple(a for a in weight.axes if a not in over)
+    rows = tuple(dict.fromkeys((*free, *(a for v in values.values() for a in v.axes if a not in over))))  # a post may sum some
     name, axes = "", ()
     if node.target is not None:
         label = name_text(scope, node.target.name)
-        axes = tuple(dict.fromkeys((*rows, *(a for m in mixes if m is not None for a in axes_of(m) if a not in atoms))))
+        axes = tuple(dict.fromkeys((*free, *(a for m in mixes if m is not None for a in axes_of(m) if a not in atoms))))
         if asserted is not None:
             axes = _ordered(scope, label, axes, tuple(a for ref in asserted for a in ref.atoms), node.target.span)
         name = scope.builder.fresh(label)
