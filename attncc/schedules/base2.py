@@ -40,7 +40,22 @@ def base2(expr: Expr) -> Expr:
             return Apply("div", (base2(a), b))
     if uniform(expr):
         return Apply("mul", (expr, Const(LOG2E)))
+    if isinstance(expr, Apply) and expr.op == "to_float":
+        return Apply("mul", (Const(LOG2E), expr.args[0]))
     return Apply("mul", (Const(LOG2E), expr))
+
+
+def spread(expr: Expr) -> Expr:
+    """Uniform factors taken into sums: u (a x + b) is (u a) x + u b, one multiplication less where a is uniform too."""
+    expr = rebuild(expr, spread)
+    match expr:
+        case Apply("mul", (a, Apply("add" | "sub" as op, (b, c)))) if uniform(a) and not uniform(expr):
+            return Apply(op, (spread(Apply("mul", (a, b))), spread(Apply("mul", (a, c)))))
+        case Apply("mul", (Apply("add" | "sub"), b)) if uniform(b) and not uniform(expr):
+            return spread(Apply("mul", (b, expr.args[0])))
+        case Apply("div", (Apply("add" | "sub" as op, (a, c)), b)) if uniform(b) and not uniform(expr):
+            return Apply(op, (Apply("div", (a, b)), Apply("div", (c, b))))
+    return expr
 
 
 def faster(expr: Expr) -> Expr:

@@ -22,7 +22,7 @@ from ..passes.masks.plan import Statement
 from ..tile.nodes import (
     Arg, Bisect, Block, Dim, Dot, If, Init, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop, defined, statements, value,
 )  # fmt: skip
-from .base2 import LN2, LOG2E, base2, faster, uniform
+from .base2 import LN2, LOG2E, base2, faster, spread, uniform
 from .place import Placer, Scope
 from .ranges import tile_ranges
 
@@ -224,7 +224,7 @@ class _Body:
         """New maximum, weights relative to it, and everything summed so far moved to it."""
         soft, place, m = self.stage.softmax, self.place, self.flash.shift
         assert soft is not None
-        score = self._inlined(soft.score)
+        score = self._inlined(stage_value(soft.score), always=True)
         tile, factor = self._logits(score)
         steps: list[Stmt] = []
         if self.admitted is not None:
@@ -254,15 +254,18 @@ class _Body:
         self.scope.body.append(Block("online softmax: weights relative to the running maximum (in base 2)", tuple(steps), "online"))
         place.define(p, self.pair, self.scope)
 
-    def _inlined(self, name: str) -> Expr:
-        """A let's expression, earlier lets inlined unless they are products."""
+    def _inlined(self, expr: Expr, always: bool = False) -> Expr:
+        """An expression with the lets that are read once in it (or all) replaced by their own."""
         lets = dict(self.keys.lets)
+        reads = [value_name(e) for e in walk(expr)]
 
-        def visit(expr: Expr) -> Expr:
-            inner = value_name(expr)
-            return visit(lets[inner]) if inner in lets else rebuild(expr, visit)
+        def visit(e: Expr) -> Expr:
+            name = value_name(e)
+            if name in lets and (always or reads.count(name) == 1):
+                return self._inlined(lets[name], always)
+            return rebuild(e, visit)
 
-        return visit(stage_value(name))
+        return visit(expr)
 
     def _logits(self, score: Expr) -> tuple[Expr, Expr | None]:
         """(tile, factor): the score in base 2 is tile * factor. A positive uniform factor is left to the exponent's multiply-add."""
@@ -274,7 +277,7 @@ class _Body:
                 self.place.dims(score, self.scope)
                 factor = Apply("mul", (split[0], Const(LOG2E)))
                 return value(name), self.place.expr(factor, self.scope)
-        folded = base2(faster(score))
+        folded = base2(spread(faster(score)))
         made = self.place.name("logit")
         dims = self.place.sorted(self.place.dims(folded, self.scope))
         out = self.place.expr(folded, self.scope, frozenset(self.pair))
@@ -285,7 +288,7 @@ class _Body:
     # Sums.
 
     def _add(self, s: Sum, term: Term) -> None:
-        expr = faster(term.expr)
+        expr = faster(spread(self._inlined(term.expr)))
         masked = self.admitted is not None and not self._vanishes(term.expr)
         self.place.dims(expr, self.scope)
         out = self.place.expr(expr, self.scope, frozenset(self.pair))

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, Size, axes_of, children, kind_of, rebuild
+from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, Size, axes_of, children, kind_of, rebuild, walk
 from ..ir.pairs import value_name
 from ..passes.fuse.algebra import factors, is_const, mul, product
 from ..tile.nodes import Load, Map, Scalar, Stmt, value
 from .base2 import uniform
+
+
+_PLAIN = {"add", "sub", "mul", "neg", "floordiv", "mod", "cdiv", "exact", "min", "max", "where", "eq", "ne", "le", "lt", "ge", "gt"}
+"""Integer operations that a kernel does itself."""
 
 
 @dataclass
@@ -147,11 +151,13 @@ class Placer:
         return read
 
     def _uniform(self, expr: Expr) -> Expr:
-        if kind_of(expr) != "float":
+        kind = kind_of(expr)
+        if kind == "bool" or (kind == "int" and all(e.op in _PLAIN for e in walk(expr) if isinstance(e, Apply))):
             return expr
         if expr not in self.scalars:
-            self.scalars[expr] = Scalar(self.name("scale" if not self.scalars else "factor"), expr)
-        return value(self.scalars[expr].name)
+            hint = "count" if kind == "int" else "scale" if not self.scalars else "factor"
+            self.scalars[expr] = Scalar(self.name(hint), expr, kind)
+        return value(self.scalars[expr].name, kind)
 
     def _product(self, expr: Apply, scope: Scope, here: frozenset[str]) -> Expr:
         """Factors grouped by their dims, the group with the fewest computed first."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of
+from attncc.ir.ops import OPS
 
 from .intrinsics import FUNCTIONS, INFIX, INLINE
 
@@ -57,17 +58,23 @@ class Printer:
                 return f"({self._print(a, dims)[0]}).to(tl.int32)", _ATOM
             case Apply(op, args) if op in INFIX:
                 return self._infix(op, args, dims)
-            case Apply(op, args) if op in INLINE:
-                return INLINE[op].format(*(self._print(a, dims)[0] for a in args)), _ATOM
-            case Apply(op, args) if op in FUNCTIONS:
+            case Apply(op, args) if op in INLINE or op in FUNCTIONS:
+                texts = [self._float(a, dims) if OPS[op].result == "float" else self._print(a, dims)[0] for a in args]
+                if op in INLINE:
+                    return INLINE[op].format(*texts), _ATOM
                 self.used.add(op)
-                return f"{op}({', '.join(self._float(a, dims) for a in args)})", _ATOM
+                return f"{op}({', '.join(texts)})", _ATOM
             case Apply(op, _):
                 raise AttnUnsupportedError(f"the Triton backend has no {op}")
         raise AttnUnsupportedError(f"the Triton backend cannot print {type(expr).__name__} in a tile")
 
     def _float(self, expr: Expr, dims: tuple[str, ...]) -> str:
-        return self._print(expr, dims)[0]
+        """An argument of a function of floats."""
+        if kind_of(expr) == "float":
+            return self._print(expr, dims)[0]
+        if isinstance(expr, Const):
+            return repr(float(expr.value))
+        return f"tl.cast({self._print(expr, dims)[0]}, tl.float32)"
 
     def _at(self, expr: Expr, dims: tuple[str, ...], level: int) -> str:
         text, own = self._print(expr, dims)
@@ -76,13 +83,14 @@ class Printer:
     def _infix(self, op: str, args: tuple[Expr, ...], dims: tuple[str, ...]) -> tuple[str, int]:
         sign, level = INFIX[op]
         left = self._at(args[0], dims, level)
-        right = self._at(args[1], dims, level + (op in ("sub", "div") or level == 2))
+        same = isinstance(args[1], Apply) and args[1].op == op and op in ("add", "mul", "and", "or")
+        right = self._at(args[1], dims, level if same else level + 1)
         if level == 2:
             left, right = self._at(args[0], dims, 6), self._at(args[1], dims, 6)
         return f"{left} {sign} {right}", level
 
     def _integer(self, op: str, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
-        left, right = self._at(a, dims, 8), self._at(b, dims, 9)
+        left, right = self._at(a, dims, 9), self._at(b, dims, 9)
         if op == "cdiv":
             return f"({self._at(a, dims, 7)} + {self._at(b, dims, 8)} - 1) // {right}", 8
         if kind_of(a) != "int" or kind_of(b) != "int":
@@ -106,6 +114,8 @@ class Printer:
                 self.used.add("rcp")
                 inner = self._print(a, dims)[0] if b.value == -1 else f"({self._print(a, dims)[0]}) * ({self._print(a, dims)[0]})"
                 return f"rcp({inner})", _ATOM
+        if isinstance(a, Const) and a.value == 2:
+            return f"tl.exp2({self._float(b, dims)})", _ATOM
         if _nonnegative(a):
             return f"tl.exp2({self._at(b, dims, 9)} * tl.log2({self._print(a, dims)[0]}))", _ATOM
         raise AttnUnsupportedError("a power whose base may be negative is not in the Triton backend, but for exponents 1 to 4")

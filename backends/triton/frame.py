@@ -71,7 +71,7 @@ class Frame:
             if axis not in self.features:
                 self.names.of("size", axis, f"{axis}_size")
         for axis in self.tiled:
-            self.names.of("tile", axis, f"TILE_{axis.upper()}")
+            self.names.of("tile", axis, "TILE_" + axis.replace("'", "_k").upper())
             self.names.of("start", axis, f"{axis}_start")
         for scalar in program.scalars:
             self.names.of("scalar", scalar.name)
