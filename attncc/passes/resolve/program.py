@@ -206,19 +206,33 @@ def _static_or_true(scope: Scope, spec: InputSpec) -> bool:
 
 def stored_dims(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -> dict[str, int]:
     """Number of stored dims of every input that must be given. Raises AttnTypeError when a rank depends on the tensors."""
+    return {name: dims for name, (dims, optional) in input_dims(library, decl, params).items() if not optional}
+
+
+def input_dims(
+    library: Library, decl: tree.Pattern, params: Mapping[str, Any], rank: int | None = None
+) -> dict[str, tuple[int, bool]]:
+    """Number of stored dims of every input that can be given, and whether it may be left out.
+
+    `rank` counts for packs whose rank only tensors give; without it such a pack of an input that must be given raises AttnTypeError.
+    An input on condition of what else is present counts as one that may be left out.
+    """
     found = inputs_of(library, decl, params)
     sig = gather(found.scope, decl.params, decl.inputs, decl.where)
     _ranks_of_lists(found.scope, sig)
     out = {}
     for spec in found.inputs:
-        if spec.decl.optional or (spec.decl.cond is not None and any(isinstance(n, tree.Call) for n in descend(spec.decl.cond))):
-            continue
-        for pack in packs_in(spec.decl.dims):
-            if (pack.name.plain or "") not in found.scope.names:
-                raise AttnTypeError(
-                    f"the rank of '*{pack.name.plain}' depends on the tensors", pack.span, "use op.program(*tensors), or give a list parameter"
-                )
-        out[spec.name] = sum(_stored(found.scope, d) for d in spec.decl.dims)
+        conditional = spec.decl.cond is not None and any(isinstance(n, tree.Call) for n in descend(spec.decl.cond))
+        optional = spec.decl.optional or conditional
+        dims = _renamed(spec)
+        unknown = [p for p in packs_in(dims) if (p.name.plain or "") not in found.scope.names]
+        if unknown and rank is None and not optional:
+            raise AttnTypeError(
+                f"the rank of '*{unknown[0].name.plain}' depends on the tensors",
+                unknown[0].span,
+                "use op.program(*tensors), or give a list parameter",
+            )
+        out[spec.name] = (sum(_stored(found.scope, d) for d in dims) + len(unknown) * (rank or 0), optional)
     return out
 
 
