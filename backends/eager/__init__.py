@@ -17,6 +17,10 @@ class Eager:
     name = "eager"
     devices = ("cpu", "cuda", "mps", "xpu")
 
+    def __init__(self, block: int | None = None) -> None:
+        """block: pair values computed at a time, when it should not be the usual number."""
+        self.block = block
+
     def refuses(self, program: Program) -> list[str]:
         return []
 
@@ -25,7 +29,7 @@ class Eager:
     ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
         from .interpreter import run
 
-        return lambda inputs: run(program, inputs, outputs)
+        return lambda inputs: run(program, inputs, outputs, self.block)
 
     def notes(self, program: Program) -> list[tuple[str, str, str]]:
         return []

@@ -17,10 +17,6 @@ from .evaluate import Evaluator
 from .named import Named, Value, aligned, union
 from .reduce import einsum, full
 
-BLOCK = 2**24
-"""Pair values computed at a time; larger attends go block by block, recomputed in the backward pass."""
-
-
 @dataclass(frozen=True)
 class Block:
     """Part of a row axis."""
@@ -35,9 +31,9 @@ def attend(ev: Evaluator, node: Attend) -> dict[str, Value]:
     wanted = ([node.name] if node.name else []) + [e.name for e in node.emits]
     axis = _splittable(ev, node)
     pairs = _pairs(ev, node)
-    if axis is None or pairs <= BLOCK:
+    if axis is None or pairs <= ev.block:
         return _block(ev, node, None)
-    length = max(1, int(ev.sizes[axis] * BLOCK / pairs))
+    length = max(1, int(ev.sizes[axis] * ev.block / pairs))
     parts: list[dict[str, Value]] = []
     for start in range(0, ev.sizes[axis], length):
         block = Block(axis, start, min(length, ev.sizes[axis] - start))

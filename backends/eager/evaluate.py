@@ -14,6 +14,10 @@ from . import elementwise, gather, reduce
 from .named import Named, Value, aligned, union
 
 
+BLOCK = 2**24
+"""Pair values computed at a time; larger attends go block by block, recomputed in the backward pass."""
+
+
 class Evaluator:
     """Values by name, sizes of axes, the accumulation type.
 
@@ -29,12 +33,13 @@ class Evaluator:
         self.pairs: set[str] = set()
         self.admitted: Named | None = None
         self.cache: dict[Expr, Value] = {}
+        self.block = BLOCK
 
     def child(self) -> Evaluator:
         """A copy that can hold more names."""
         out = Evaluator(self.sizes, self.acc, self.device)
         out.values, out.windows = dict(self.values), dict(self.windows)
-        out.pairs, out.admitted = set(self.pairs), self.admitted
+        out.pairs, out.admitted, out.block = set(self.pairs), self.admitted, self.block
         return out
 
     def extent(self, axis: str) -> int:

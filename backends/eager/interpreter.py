@@ -23,14 +23,17 @@ from .picks import pick
 from .reduce import full
 
 
-def run(program: Program, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str]) -> dict[str, torch.Tensor]:
-    """The asked outputs by name, stored as the signature says.
+def run(
+    program: Program, inputs: Mapping[str, torch.Tensor], outputs: Sequence[str], block: int | None = None
+) -> dict[str, torch.Tensor]:
+    """The asked outputs by name, stored as the signature says. block: pair values computed at a time.
 
     Raises AttnShapeError, AttnTypeError and AttnValueError for inputs that do not fit.
     """
     sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
     check(program, sizes)
     ev, dtype = prepare(program, inputs, sizes)
+    ev.block = block or ev.block
     chosen = [o for o in program.outputs if o.name in outputs]
     for node in needed(
         program.nodes, {o.value for o in chosen} | {s for c in program.checks if c.data for s in _sources(c.cond)}
