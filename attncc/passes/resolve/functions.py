@@ -387,7 +387,8 @@ def static_list(fn: Callable[..., Value]) -> Entry:
 
 
 def _partition(groups: list, total: int) -> bool:
-    return sorted(x for group in groups for x in group) == list(range(total))
+    """Whether non-empty groups hold each of 0 .. total - 1 once."""
+    return all(groups) and sorted(x for group in groups for x in group) == list(range(total))
 
 
 def rank(scope: Scope, use: Use) -> Value:

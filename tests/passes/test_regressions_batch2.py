@@ -1,0 +1,29 @@
+"""Regression tests of resolve, each on the smallest pattern that shows the point."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import attncc
+
+
+def test_a_post_may_sum_an_axis_that_only_the_maps_have() -> None:
+    """One softmax for each g, averaged: the rows of the attend hold g, the result does not."""
+    op = attncc.compile("""
+        pattern f(s[i, j], v[j, e]) -> o[i, e] where g = 2 {
+          attend o over j { score s   normalize p = softmax(s | j >= g)   post sum[g](p) / g.size   mix v }
+        }
+    """)
+    s, v = torch.randn(3, 4, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
+    expected = (s.softmax(-1) @ v + s[:, 1:].softmax(-1) @ v[1:]) / 2
+    torch.testing.assert_close(op(s, v), expected)
+
+
+def test_the_groups_of_a_partition_are_not_empty() -> None:
+    source = "pattern f(x[a]; groups: int[][]) -> y[a] { require partition(groups, 3)  y = x }"
+    x = torch.ones(2)
+    assert torch.equal(attncc.compile(source, groups=[[0, 2], [1]])(x), x)
+    for groups in ([[0, 1, 2], []], [[0], [1]], [[0, 1], [1, 2]]):
+        with pytest.raises(attncc.AttnError):
+            attncc.compile(source, groups=groups)(x)
