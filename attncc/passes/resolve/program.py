@@ -92,7 +92,7 @@ def _axis_names(library: Library, decl: tree.Pattern) -> set[str]:
         decl.outputs,
         decl.body,
         *(b.inputs for b in bundles),
-        *(w.right for w in decl.where),
+        decl.where,
         *(b.where for b in bundles),
     )
 
@@ -169,6 +169,7 @@ class Declared:
     params: tuple[str, ...]
     outputs: tuple[str, ...]
     scope: Scope
+    types: Mapping[str, tree.Param]
 
 
 def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -> Declared:
@@ -193,7 +194,7 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
     for item in decl.outputs:
         if isinstance(item, tree.Output) and not item.optional and item.name.plain:
             outputs.append(item.name.plain)
-    return Declared(tuple(inputs), tuple(sig.params), tuple(outputs), scope)
+    return Declared(tuple(inputs), tuple(sig.params), tuple(outputs), scope, sig.params)
 
 
 def _static_or_true(scope: Scope, spec: InputSpec) -> bool:
@@ -325,7 +326,7 @@ def _rank_by_size(scope: Scope, pack: tree.PackDim) -> int:
     from .expressions import value
 
     if pack.size is not None:
-        with scope.mode(sizing=True, integral=False):
+        with scope.mode(sizing=True, integral=True):
             found = value(pack.size, scope)
         if isinstance(found, PackOf):
             return len(found.items)
