@@ -27,3 +27,13 @@ def test_the_groups_of_a_partition_are_not_empty() -> None:
     for groups in ([[0, 1, 2], []], [[0], [1]], [[0, 1], [1, 2]]):
         with pytest.raises(attncc.AttnError):
             attncc.compile(source, groups=groups)(x)
+
+
+def test_a_name_for_a_product_is_an_axis_wherever_it_is_used() -> None:
+    """`n` stands nowhere but in `where`: the call binds it by name all the same."""
+    op = attncc.compile("""
+        pattern f(x[b, r, s]) -> y[b, r, s] where n = (r s) { y = x + total(x) }
+        pattern total(x[b, n]) -> t[b] { t = sum[n](x) }
+    """, pattern="f")
+    x = torch.arange(12.0).reshape(2, 2, 3)
+    torch.testing.assert_close(op(x), x + x.sum((1, 2), keepdim=True))

@@ -1,7 +1,8 @@
 """Which names of a declaration are axes: decided from the syntax alone, before anything is resolved.
 
 A name is an axis when it stands where only an axis can: in dims, after `over`, in the brackets of a reduction or a definition,
-beside `->` or `++` in brackets. In `where`, such a name is given a size; any other name there is a number.
+beside `->` or `++` in brackets, and where it names a product or direct sum of axes. In `where`, any other such name is given a
+size; what is no axis is a number there.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ def axis_keys(*roots: Any) -> set[str]:
                         axis(item)
                 case tree.Arrow() | tree.Concat() | tree.Product():
                     axis(node)
+                case tree.Where(left=left, right=tree.Concat() | tree.Product()):
+                    axis(left)
                 case tree.Normalize(items=items):
                     for one in items:
                         if isinstance(one.value, tree.Bracket):
