@@ -46,14 +46,14 @@ class Use:
             want = str(low) if low == high else f"{low} to {high}"
             raise AttnTypeError(f"'{self.name}' takes {want} argument{'s' * (want != '1')}, found {len(self.args)}", self.span)
 
-    def condition(self, scope: Scope) -> Expr | None:
-        """The such-that condition, from inside the brackets or the parentheses."""
+    def condition(self, scope: Scope) -> Expr | Absent | None:
+        """The such-that condition, from inside the brackets or the parentheses; None when there is none or it always holds."""
         node = self.such_that or (self.bracket.such_that if self.bracket else None)
         if node is None:
             return None
         found = conjunction(scope, value(node, scope), node.span)
-        if found is True:
-            return None
+        if found is True or isinstance(found, Absent):
+            return None if found is True else found
         out = to_expr(scope, found, node.span)
         if kind_of(out) != "bool":
             raise AttnTypeError(f"the part after '|' must be a condition, found a value of kind {kind_of(out)}", node.span)
@@ -138,6 +138,8 @@ def reduce(scope: Scope, use: Use) -> Value:
         if isinstance(body, Absent):
             return body
         cond = use.condition(scope)
+        if isinstance(cond, Absent):
+            return cond
 
     def one(item: Value) -> Value:
         e = to_expr(scope, item, use.span)
@@ -167,6 +169,8 @@ def along(scope: Scope, use: Use) -> Value:
         if isinstance(body, Absent):
             return body
         cond = use.condition(scope)
+        if isinstance(cond, Absent):
+            return cond
     e = to_expr(scope, body, use.span)
     refs = axes or reduction_axes(scope, use, e)
     sink: Expr | None = None
@@ -278,6 +282,8 @@ def pick(scope: Scope, use: Use) -> Value:
         if isinstance(found, Absent):
             return found
         cond = use.condition(scope)
+        if isinstance(cond, Absent):
+            return cond
     e = to_expr(scope, found, use.args[0].span)
     if len(source.atoms) != 1 or len(target.atoms) != 1:
         raise AttnTypeError(f"'{use.name}' works along one atomic axis", use.span)
