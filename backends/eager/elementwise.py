@@ -28,13 +28,15 @@ BODIES: dict[str, Callable[..., torch.Tensor]] = {
     "floordiv": lambda a, b: torch.div(a, b, rounding_mode="floor"), "mod": torch.remainder,
     "cdiv": lambda a, b: -torch.div(-a, b, rounding_mode="floor"),
     "min": torch.minimum, "max": torch.maximum, "where": torch.where, "abs": torch.abs, "sign": torch.sign,
-    "floor": lambda x: _to_int(torch.floor(x)), "ceil": lambda x: _to_int(torch.ceil(x)), "round": lambda x: _to_int(torch.round(x)),
+    "floor": lambda x: _to_int(torch.floor(x)), "ceil": lambda x: _to_int(torch.ceil(x)),
+    "round": lambda x: _to_int(torch.round(x)),
     "isqrt": lambda x: _to_int(torch.floor(torch.sqrt(x.to(torch.float64)))), "to_int": _to_int, "to_float": lambda x: x,
-    "isnan": torch.isnan, "complex": torch.complex, "real": torch.real, "imag": torch.imag, "stop_grad": lambda x: x.detach(),
+    "isnan": torch.isnan, "complex": torch.complex, "real": torch.real, "imag": torch.imag,
+    "stop_grad": lambda x: x.detach(),
     "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "exp": torch.exp, "exp2": torch.exp2, "expm1": torch.expm1, "log": torch.log,
     "log2": torch.log2, "log1p": torch.log1p, "sin": torch.sin, "cos": torch.cos, "tan": torch.tan, "atan": torch.atan,
-    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": F.relu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
-    "silu": F.silu, "softplus": lambda x: F.softplus(x, threshold=1000.0), "elu": F.elu, "erf": torch.erf, "logsigmoid": F.logsigmoid,
+    "tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": F.relu, "gelu": F.gelu,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "softplus": lambda x: F.softplus(x, threshold=40.0), "elu": F.elu, "erf": torch.erf, "logsigmoid": F.logsigmoid,
 }  # fmt: skip
 
 _INTEGER_INPUT = {"floor", "ceil", "round", "isqrt", "to_int", "isnan"}

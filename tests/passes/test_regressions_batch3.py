@@ -21,3 +21,12 @@ def test_columns_of_a_static_table() -> None:
     assert torch.equal(attncc.compile(ROWS, table=[["a", 2], ["b", 3]])(x), 5 * x)
     with pytest.raises(attncc.AttnValueError):
         attncc.compile(ROWS, table=[["a", 2], ["a", 3]])(x)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_softplus_of_large_and_small_values(dtype: torch.dtype) -> None:
+    x = torch.tensor([-800.0, -30.0, 0.0, 30.0, 39.0, 41.0, 800.0], dtype=dtype, requires_grad=True)
+    y = attncc.compile("pattern f(x[n]) -> y[n] { y = softplus(x) }")(x, backend="eager")
+    (dx,) = torch.autograd.grad(y.sum(), x)
+    assert torch.allclose(y, torch.logaddexp(x, torch.zeros_like(x)), rtol=4 * torch.finfo(dtype).eps, atol=0)
+    assert torch.allclose(dx, torch.sigmoid(x), rtol=4 * torch.finfo(dtype).eps, atol=0)
