@@ -35,11 +35,32 @@ def chunks(size: int) -> tuple[Chunk, ...]:
     return tuple(out)
 
 
-class Frame:
-    """The state of printing one program. features: sizes of the feature axes, known when compiling."""
+def describable(program: Program) -> tuple[str, ...]:
+    """Args that tensor descriptors can read: boxes of at most 5 dims whose last one is a feature axis, read in one way alone."""
+    out = []
+    for arg in program.args:
+        loads = [s for s in statements(program.body) if isinstance(s, Load) and s.arg == arg.name]
+        if arg.role != "in" or arg.kind != "float" or not loads or len(arg.axes) > 5:
+            continue
+        dims = {d.name: d for d in program.dims}
+        fits = all(
+            load.own and load.fill is None and all(isinstance(x, Index) for x in load.index) and len(load.dims) == 2
+            and dims[load.dims[1]].whole and load.index[-1] == Index(load.dims[1])
+            and not dims[load.dims[0]].whole
+            and tuple(x.axis for x in load.index if isinstance(x, Index) and x.axis in dims[load.dims[0]].axes) == dims[load.dims[0]].axes
+            for load in loads
+        ) and len({load.dims for load in loads}) == 1  # fmt: skip
+        if fits:
+            out.append(arg.name)
+    return tuple(out)
 
-    def __init__(self, program: Program, features: dict[str, int], name: str) -> None:
-        self.program, self.features, self.name = program, features, name
+
+class Frame:
+    """The state of printing one program. features: sizes of the feature axes, known when compiling. described: args that tensor
+    descriptors read."""
+
+    def __init__(self, program: Program, features: dict[str, int], name: str, described: tuple[str, ...] = ()) -> None:
+        self.program, self.features, self.name, self.described = program, features, name, described
         self.names = Names({name})
         self.prologue: list[str] = []
         self.offsets: list[str] = []
@@ -59,11 +80,16 @@ class Frame:
         """Names in the order in which a reader looks for them: tensors, axes, then what belongs to them."""
         program = self.program
         for arg in program.args:
-            self.names.of("pointer", arg.name, f"{arg.name}_ptr")
+            if arg.name not in self.described:
+                self.names.of("pointer", arg.name, f"{arg.name}_ptr")
+        for described in self.described:
+            for number in range(len(self.chunks(self.feature_of(described)))):
+                tag = f"_{number}" if self.many(self.feature_of(described)) else ""
+                self.names.of("descriptor", f"{described} {number}", f"{described}_desc{tag}")
         for axis in [*program.grid, *self.tiled, *self.features, *self.repeats]:
             self.names.of("position", axis)
         for arg in program.args:
-            for axis in arg.axes:
+            for axis in arg.axes if arg.name not in self.described else ():
                 self.names.of("stride", f"{arg.name} {axis}", f"stride_{arg.name}_{axis}")
         owned = self.owner.axes
         others = [a for a in self.tiled if a not in owned]
@@ -103,6 +129,14 @@ class Frame:
 
     def pointer(self, arg: str) -> str:
         return self.names.of("pointer", arg)
+
+    def feature_of(self, arg: str) -> str:
+        """The last axis of an arg that a descriptor reads, in terms of the program's dims."""
+        load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
+        return load.dims[1]
+
+    def descriptor(self, arg: str) -> str:
+        return self.names.of("descriptor", f"{arg} {self.chunk[self.feature_of(arg)]}")
 
     def stride(self, arg: str, axis: str) -> str:
         return self.names.of("stride", f"{arg} {axis}")

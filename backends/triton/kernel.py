@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from attncc.ir.expr import Const, Expr
 from attncc.tile.nodes import Arg, Bisect, Block, Dim, Dot, If, Init, Load, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop
 
+from .frame import describable
 from .walks import Walks
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The text of a kernel, what its caller passes in order (arrays, sizes of axes, scalars), its tile parameters by axis, and the
-    functions it calls."""
+    """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by axis, and
+    the functions it calls. An array is
+    passed as descriptors, or as a pointer with strides. pointers, strides, size_names, scalar_names: what the parameters are called."""
 
     name: str
     text: str
@@ -25,13 +27,32 @@ class Kernel:
     arrays: tuple[Arg, ...]
     sizes: tuple[str, ...]
     scalars: tuple[str, ...]
+    descriptors: tuple[Descriptor, ...]
+    pointers: dict[str, str]
+    strides: dict[tuple[str, str], str]
+    size_names: tuple[str, ...]
+    scalar_names: tuple[str, ...]
+    scalar_kinds: tuple[str, ...]
     tile_names: dict[str, str]
     used: frozenset[str]
 
 
-def print_kernel(program: Program, features: dict[str, int], name: str = "") -> Kernel:
-    """The kernel of a program. features: the sizes of its feature axes. name: of the function, else the program's."""
-    return KernelPrinter(program, features, name or program.name).kernel()
+@dataclass(frozen=True)
+class Descriptor:
+    """A parameter that is a tensor descriptor of an array: its name, and its block shape in numbers and tile parameters."""
+
+    arg: str
+    name: str
+    block: tuple[str, ...]
+
+
+def print_kernel(program: Program, features: dict[str, int], name: str = "", descriptors: bool = False) -> Kernel:
+    """The kernel of a program.
+
+    features: the sizes of its feature axes. name: of the function, else the program's. descriptors: read arrays through tensor
+    descriptors where that is possible.
+    """
+    return KernelPrinter(program, features, name or program.name, describable(program) if descriptors else ()).kernel()
 
 
 class KernelPrinter(Walks):
@@ -41,11 +62,18 @@ class KernelPrinter(Walks):
         self._owner()
         self.body(self.program.body)
         arrays = self.program.args
+        pointed = [arg for arg in arrays if arg.name not in self.described]
+        descriptors: list[Descriptor] = []
+        for arg in self.described:
+            self.each(
+                (self.feature_of(arg),),
+                lambda arg=arg: descriptors.append(Descriptor(arg, self.descriptor(arg), tuple(self.block(arg)))),  # type: ignore[misc]
+            )
         sizes, tiles = self.names.keys("size"), self.names.keys("tile")
-        strides = [self.stride(arg.name, axis) for arg in arrays for axis in arg.axes]
+        strides = [self.stride(arg.name, axis) for arg in pointed for axis in arg.axes]
         scalars = tuple(s.name for s in self.program.scalars)
         groups = [
-            [self.pointer(arg.name) for arg in arrays],
+            [d.name for d in descriptors] + [self.pointer(arg.name) for arg in pointed],
             strides,
             [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
             [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"],
@@ -54,8 +82,22 @@ class KernelPrinter(Walks):
         head = "".join(f"    {line},\n" for group in groups for line in _wrapped(group))
         text = f"@triton.jit(do_not_specialize=[{fixed}])\ndef {self.name}(\n{head}):\n"
         text += "\n".join([*self.prologue, *self.offsets, *self.lines]) + "\n"
-        named = {a: self.tile(a) for a in tiles}
-        return Kernel(self.name, text, self.program, arrays, sizes, scalars, named, frozenset(self.printer.used))
+        return Kernel(
+            name=self.name,
+            text=text,
+            program=self.program,
+            arrays=arrays,
+            sizes=sizes,
+            scalars=scalars,
+            descriptors=tuple(descriptors),
+            pointers={arg.name: self.pointer(arg.name) for arg in pointed},
+            strides={(arg.name, axis): self.stride(arg.name, axis) for arg in pointed for axis in arg.axes},
+            size_names=tuple(self.size(a) for a in sizes),
+            scalar_names=tuple(self.names.of("scalar", s) for s in scalars),
+            scalar_kinds=tuple(s.kind for s in self.program.scalars),
+            tile_names={a: self.tile(a) for a in tiles},
+            used=frozenset(self.printer.used),
+        )
 
     # Which owner this is.
 
@@ -70,9 +112,9 @@ class KernelPrinter(Walks):
                 lines.append(f"    pid = pid // {tiles}")
         for axis in reversed(grid):
             if axis == grid[0]:
-                lines.append(f"    {self.position(axis)} = pid.to(tl.int64)")
+                lines.append(f"    {self.position(axis)} = pid")
             else:
-                lines.append(f"    {self.position(axis)} = (pid % {self.size(axis)}).to(tl.int64)")
+                lines.append(f"    {self.position(axis)} = pid % {self.size(axis)}")
                 lines.append(f"    pid = pid // {self.size(axis)}")
         self.move_pointers()
         for dim in self.program.dims:

@@ -19,6 +19,8 @@ class Memory(Frame):
         """Pointers moved to the grid position, once, for args that are read there alone."""
         self.moved, self.boxes = {}, {}
         for arg in self.program.args:
+            if arg.name in self.described:
+                continue
             uses = [s.index for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg.name]
             axes = tuple(
                 a for n, a in enumerate(arg.axes) if all(isinstance(u[n], Index) and u[n].axis in self.program.grid for u in uses)
@@ -27,7 +29,7 @@ class Memory(Frame):
             self.moved[arg.name] = axes
             if axes and uses:
                 at = {a: uses[0][n] for n, a in enumerate(arg.axes)}
-                parts = [f"{self.leaf(at[a])[0]} * {self.stride(arg.name, a)}" for a in axes]
+                parts = [f"{self._wide(self.leaf(at[a])[0])} * {self.stride(arg.name, a)}" for a in axes]
                 self.prologue.append(f"    {self.pointer(arg.name)} += {' + '.join(parts)}")
 
     def load(self, stmt: Load) -> None:
@@ -35,6 +37,9 @@ class Memory(Frame):
         arg = self.program.arg(stmt.arg)
 
         def one() -> None:
+            if arg.name in self.described:
+                self.line(f"{self.value(stmt.out)} = {self._described(stmt)}")
+                return
             address, masks = self._address(arg, stmt.index, stmt.dims)
             fill = "0.0" if arg.kind == "float" else "0"
             if stmt.fill is not None:
@@ -44,6 +49,27 @@ class Memory(Frame):
             self.line(f"{self.value(stmt.out)} = tl.load({address}{test}){cast}")
 
         self.each(stmt.dims, one)
+
+    def _described(self, stmt: Load) -> str:
+        """A load by descriptor: positions outside the array read 0."""
+        at: list[str] = []
+        for x in stmt.index:
+            assert isinstance(x, Index)
+            if x.axis in self.features:
+                at.append(str(self.chunks(x.axis)[self.chunk[x.axis]].start))
+            elif x.axis in self.tiled:
+                at.append(self.start(x.axis))
+            else:
+                at.append(self.position(x.axis))
+        text = f"{self.descriptor(stmt.arg)}.load([{', '.join(at)}])"
+        return text if len(at) == 2 else f"{text}.reshape({self.shape(stmt.dims)})"
+
+    def block(self, arg: str) -> list[str]:
+        """The shape of what a descriptor loads: tile extents by name, 1 along the grid."""
+        load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
+        axes = [x.axis for x in load.index if isinstance(x, Index)]
+        width = self.chunks(load.dims[1])[self.chunk[load.dims[1]]].width
+        return [str(width) if a == load.dims[1] else self.tile(a) if a in self.tiled else "1" for a in axes]
 
     def store(self, stmt: Store) -> None:
         arg = self.program.arg(stmt.arg)

@@ -26,6 +26,15 @@ def promoted(*tensors):
 '''
 
 
+_DESCRIBED = '''
+def described(tensor):
+    """The tensor, copied when a tensor descriptor cannot read it: its last stride must be 1, the others multiples of 16 bytes."""
+    steps = [stride * tensor.element_size() for stride in tensor.stride()]
+    fits = steps[-1] == tensor.element_size() and all(s > 0 and s % 16 == 0 for s in steps[:-1]) and tensor.data_ptr() % 16 == 0
+    return tensor if fits else tensor.contiguous()
+'''
+
+
 @dataclass(frozen=True)
 class Group:
     """The kernels of one fused attend: a name, the programs in order, the values they leave, equal sizes."""
@@ -55,11 +64,12 @@ def print_module(
     precision: str = "ieee",
     tail: str = "",
     override: Config | None = None,
+    descriptors: bool = False,
 ) -> Module:
     """A module that needs torch and triton alone.
 
     target: `cuda:90`, `hip:gfx942`, `interpreter`, ... features: sizes of the feature axes. bits: of an element. tail: text to end
-    with. override: tile sizes for every kernel instead of the table's.
+    with. override: tile sizes for every kernel instead of the table's. descriptors: read arrays through tensor descriptors.
     """
     kernels: list[Kernel] = []
     launches: list[Launch] = []
@@ -67,7 +77,8 @@ def print_module(
     for group in groups:
         own: list[Kernel] = []
         for program in group.programs:
-            kernel = print_kernel(program, {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}, f"{program.name}_kernel")
+            own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
+            kernel = print_kernel(program, own_features, f"{program.name}_kernel", descriptors)
             config = override or choose(program, features, target, bits)
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
             own.append(kernel)
@@ -76,11 +87,14 @@ def print_module(
     used = {name for k in kernels for name in k.used}
     parts = [
         _header(title, kernels, features, target),
-        "import math\n\nimport torch\nimport triton\nimport triton.language as tl\n\n"
-        "INTERPRETED = triton.knobs.runtime.interpret\n" + _config_text(configs),
+        "import math\n\nimport torch\nimport triton\nimport triton.language as tl\n"
+        + ("from triton.tools.tensor_descriptor import TensorDescriptor\n" if any(k.descriptors for k in kernels) else "")
+        + "\n"
+        + "INTERPRETED = triton.knobs.runtime.interpret\n" + _config_text(configs),
         definitions(used, nvidia=not target.startswith("hip")),
         *(kernel.text for kernel in kernels),
         _PROMOTED.strip() + "\n",
+        *([_DESCRIBED.strip() + "\n"] if any(k.descriptors for k in kernels) else []),
         *(launch.text for launch in launches),
         *([tail] if tail else []),
     ]

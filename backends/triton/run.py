@@ -88,13 +88,21 @@ def launch_name(step: Fused) -> str:
     return f"launch_{step.kernels[-1].name}"
 
 
-def module_of(plan: Plan, features: dict[str, int], target: str, bits: int, override: Config | None = None, tail: str = "") -> Module:
+def module_of(
+    plan: Plan,
+    features: dict[str, int],
+    target: str,
+    bits: int,
+    override: Config | None = None,
+    tail: str = "",
+    descriptors: bool = False,
+) -> Module:
     """The generated module of a plan."""
     equal = {a.name: a.size for a in plan.program.axes if a.size is not None}
     groups = [
         Group(launch_name(s), s.kernels, tuple(v.name for v in s.values), equal) for s in plan.steps if isinstance(s, Fused)
     ]
-    return print_module(plan.program.name, groups, features, target, bits, tail=tail, override=override)
+    return print_module(plan.program.name, groups, features, target, bits, tail=tail, override=override, descriptors=descriptors)
 
 
 def target_of(device: torch.device) -> str:
