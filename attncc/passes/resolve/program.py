@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import AttnNameError, AttnTypeError, Source, Span
-from ...ir.expr import Expr, Index, Read, Size, axes_of, kind_of, substitute, walk
+from ...ir.expr import Apply, Expr, Index, Read, Size, axes_of, kind_of, substitute, walk
 from ...ir.nodes import Attend, Axis, Input, Node, Output, Program, exprs_of, used_by, values_of
 from ...language import tree
 from .calls import Arguments, bind_axes
@@ -443,6 +443,8 @@ def _output(scope: Scope, spec: InputSpec, dims: tuple[tuple[str, ...], ...]) ->
     if isinstance(e, Absent):
         return Output(spec.name, "", (), "", True, spec.span)
     kind = {"int": "int", "bool": "bool"}.get(spec.decl.type or "", "bool" if kind_of(e) == "bool" else "float")
+    if kind == "float" and kind_of(e) == "int":
+        e = Apply("to_float", (e,))
     order = tuple(a for dim in dims for a in dim)
     if is_plain(e) and e.source not in scope.builder.inputs and kind_of(e) == kind and _own_axes(scope, e):
         return Output(spec.name, e.source, dims, kind, spec.decl.optional, spec.span)
