@@ -51,7 +51,7 @@ def _private() -> Path:
 def fetch(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     """The folder of an entry, built by `build(folder)` when it is missing or damaged.
 
-    kind: a short word that groups entries ("cpu", "triton"). name: from `key`. What `build` raises is passed on, and leaves no entry.
+    kind: a short word that groups entries ("cpu", "triton"). name: from `key`. What `build` raises is passed on.
     """
     home = root() / kind
     entry = home / name

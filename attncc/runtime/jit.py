@@ -1,7 +1,7 @@
 """`@attncc.jit`: a Python function, traced once with symbolic arguments, becomes an `Op`.
 
-Tracing builds the same syntax tree that the parser would build from a `.attn` file, so both forms go through one resolver and give
-one IR. Nothing inspects source code: it works in notebooks and under a debugger. Annotations are the dims of the signature.
+Tracing builds the syntax tree that the parser would build from a `.attn` file, so both forms go through one resolver and give one
+IR. Nothing inspects source code: it works in notebooks and under a debugger. Annotations are the dims of the signature.
 
     @attncc.jit
     def decayed(q: "b h i d", k: "b h j d", v: "b h j e", decay: "h", *, bias: float = 0.0) -> "b h i e":
@@ -45,6 +45,14 @@ class _Trace:
 
 _trace: ContextVar[_Trace | None] = ContextVar("attncc_trace", default=None)
 _sources: dict[str, Source] = {}
+
+
+def _tracing(what: str) -> _Trace:
+    """The trace that is running. Raises AttnTypeError outside of one."""
+    trace = _trace.get()
+    if trace is None:
+        raise AttnTypeError(f"{what} works inside a function decorated with @attncc.jit", _span())
+    return trace
 
 
 def _span() -> Span:
@@ -158,10 +166,13 @@ class Traced:
 
     @property
     def prime(self) -> Traced:
-        """`x'`: the same tensor or axis at the primed axes."""
-        if not isinstance(self.node, tree.Name):
-            raise AttnTypeError("only a name can be primed", _span())
-        return Traced(tree.Name(_span(), self.node.parts, self.node.primes + 1))
+        """`x'`: the same tensor or axis at the primed axes. What is not a name yet is given one."""
+        node = self.node
+        if not isinstance(node, tree.Name):
+            trace = _tracing("a primed expression")
+            node = tree.Name(_span(), (trace.name(),))
+            trace.body.append(tree.Assign(_span(), (tree.Target(_span(), node),), (self.node,)))
+        return Traced(tree.Name(_span(), node.parts, node.primes + 1))
 
     def __repr__(self) -> str:
         from ..language.format import show
@@ -258,10 +269,7 @@ def attend(
     `lambda s: attncc.relu(s) ** 2`. post, emit: lambdas of pair values by name, `lambda p: p * gain`,
     `{"lse": lambda s: attncc.lse(s)}`.
     """
-    trace = _trace.get()
-    span = _span()
-    if trace is None:
-        raise AttnTypeError("attncc.attend works inside a function decorated with @attncc.jit", span)
+    trace, span = _tracing("attncc.attend"), _span()
     clauses: list[tree.Clause] = [tree.Score(span, tuple(_named(score)))]
     if mask is not None:
         clauses.append(tree.Mask(span, _tree(mask)))
@@ -287,10 +295,7 @@ def emitted(name: str) -> Traced:
 
 def require(*conds: Any) -> None:
     """Conditions on parameters and sizes, checked at each call."""
-    trace = _trace.get()
-    if trace is None:
-        raise AttnTypeError("attncc.require works inside a function decorated with @attncc.jit", _span())
-    trace.body.append(tree.Require(_span(), tuple(_tree(c) for c in conds)))
+    _tracing("attncc.require").body.append(tree.Require(_span(), tuple(_tree(c) for c in conds)))
 
 
 class JitOp(Op):
@@ -310,12 +315,15 @@ class JitOp(Op):
         self._variants: dict[str, JitOp] = {}
 
 
-def jit(fn: Callable[..., Any]) -> JitOp:
+def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
     """Trace a function into an Op. Positional parameters are tensors, annotated with their dims; keyword-only ones are parameters
     with a type and a default; the return annotation is the dims of the output, or `{"o": "b h i e", "lse": "b h i"}` for several.
 
-    Raises AttnError subclasses that point at the line of the Python function.
+    where: sizes as in the language, `@attncc.jit(where="h = heads, d = c / heads")`. Raises AttnError subclasses that point at the
+    line of the Python function.
     """
+    if fn is None:
+        return lambda found: jit(found, where=where)
     span = _line(fn.__code__.co_filename, fn.__code__.co_firstlineno)
     signature = inspect.signature(fn)
     inputs: list[tree.Input] = []
@@ -342,7 +350,8 @@ def jit(fn: Callable[..., Any]) -> JitOp:
         raise AttnTypeError(f"'{fn.__name__}' returns {len(results)} values, its annotation names {len(outs)}", span)
     body = _finish(trace.body, dict(zip(outs, results, strict=True)), span)
     outputs = tuple(tree.Output(span, tree.Name(span, (n,)), _dims(d, n, span)) for n, d in outs.items())
-    decl = tree.Pattern(span, fn.__name__, tuple(inputs), tuple(params), outputs, (), body, (fn.__doc__ or "").strip())
+    sizes = _wheres(where, span) if where else ()
+    decl = tree.Pattern(span, fn.__name__, tuple(inputs), tuple(params), outputs, sizes, body, (fn.__doc__ or "").strip())
     library, _ = library_of(Source(span.source.name, ""))
     library.patterns[decl.name] = [decl]
     op = JitOp(library, decl, {}, span.source)
@@ -411,6 +420,16 @@ def _dims(note: Any, name: str, span: Span) -> tuple[tree.Dim, ...]:
         raise AttnSyntaxError(f"the annotation of '{name}' is no list of dims: {text!r}", span, error.message) from None
     assert isinstance(found, tree.Bundle) and isinstance(found.inputs[0], tree.Input)
     return found.inputs[0].dims
+
+
+def _wheres(text: str, span: Span) -> tuple[tree.Where, ...]:
+    """Size equations from the text of a `where`."""
+    try:
+        found = parse(Source("where", f"bundle _() where {text}")).decls[0]
+    except AttnError as error:
+        raise AttnSyntaxError(f"no list of sizes: {text!r}", span, error.message) from None
+    assert isinstance(found, tree.Bundle)
+    return found.where
 
 
 def _param(p: inspect.Parameter, span: Span) -> tree.Param:

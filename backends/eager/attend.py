@@ -17,6 +17,7 @@ from .evaluate import Evaluator
 from .named import Named, Value, aligned, union
 from .reduce import einsum, full
 
+
 @dataclass(frozen=True)
 class Block:
     """Part of a row axis."""

@@ -13,7 +13,6 @@ from attncc.ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size,
 from . import elementwise, gather, reduce
 from .named import Named, Value, aligned, union
 
-
 BLOCK = 2**24
 """Pair values computed at a time; larger attends go block by block, recomputed in the backward pass."""
 

@@ -78,8 +78,7 @@ def dense(ev: Evaluator, op: str, axes: tuple[str, ...], body: Value, cond: Name
     count = op == "count"
     if count:
         body = cond if cond is not None else True
-    have = union([body] if cond is None else [body, cond])
-    spread = full(ev, body, tuple(a for a in axes if a not in have) if cond is None else (*[a for a in have if a not in _axes(body)], *[a for a in axes if a not in have]))  # fmt: skip
+    spread = full(ev, body, tuple(dict.fromkeys((*(() if cond is None else cond.axes), *axes))))
     t, names = spread.t, spread.axes
     mask = aligned(full(ev, cond, ()), names) if cond is not None and not count else None
     dims = [names.index(a) for a in axes]

@@ -271,7 +271,7 @@ def _(node: tree.Binary, scope: Scope) -> Value:
     right = value(node.right, scope)
     if op in ("and", "or") and isinstance(right, bool):
         return right if right == (op == "or") else left
-    if op == "div" and (scope.sizing or scope.integral) and _whole(scope, left) and _whole(scope, right):
+    if op == "div" and scope.integral and _whole(scope, left) and _whole(scope, right):
         op = "exact"
     return make(scope, op, node.span, left, right)
 

@@ -51,8 +51,8 @@ def _table(entries: list, at: Expr) -> Expr:
     return out
 
 
-def read_at(scope: Scope, base: Expr, node: tree.Bracket) -> Expr:
-    """`base[...]`: positions by name (`t = i`) or, all bare, one for each axis in order."""
+def read_at(scope: Scope, base: Expr, node: tree.Bracket) -> Value:
+    """`base[...]`: positions by name (`t = i`) or, all bare, one for each axis in order. Absent when a position is."""
     at: dict[str, Expr] = {}
     free = axes_of(base)
     named = [item for item in node.items if isinstance(item, tree.Bind)]
@@ -68,9 +68,14 @@ def read_at(scope: Scope, base: Expr, node: tree.Bracket) -> Expr:
             )
         with scope.mode(sizing=False, integral=True):
             for axis, item in zip(free, positions, strict=True):
-                at[axis] = position(scope, expr(scope, item), item.span)
+                one = value(item, scope)
+                if isinstance(one, Absent):
+                    return one
+                at[axis] = position(scope, to_expr(scope, one, item.span), item.span)
     for item in named:
-        _bind(scope, item, free, at)
+        absent = _bind(scope, item, free, at)
+        if absent is not None:
+            return absent
     fill = None
     if node.fill is not None:
         fill = expr(scope, node.fill)
@@ -88,12 +93,13 @@ def position(scope: Scope, at: Expr, span: Span) -> Expr:
     return at
 
 
-def _bind(scope: Scope, item: tree.Bind, free: tuple[str, ...], at: dict[str, Expr]) -> None:
+def _bind(scope: Scope, item: tree.Bind, free: tuple[str, ...], at: dict[str, Expr]) -> Absent | None:
+    """Put the positions of `axis = position` into `at`; what is absent comes back."""
     target = axis_of(scope, item.left)
     with scope.mode(sizing=False, integral=True):
         where = value(item.right, scope)
     if isinstance(where, Absent):
-        raise AttnTypeError(f"'{where.what}' was not given, and this position needs it", item.right.span)
+        return where
     targets = target.items if isinstance(target, PackOf) else (target,)
     wheres = where.items if isinstance(where, PackOf) else where if isinstance(where, list) else (where,)
     if len(targets) != len(wheres):
@@ -114,6 +120,7 @@ def _bind(scope: Scope, item: tree.Bind, free: tuple[str, ...], at: dict[str, Ex
             if atom in at:
                 raise AttnTypeError(f"axis '{ref.name}' is read at two positions", item.span)
             at[atom] = one
+    return None
 
 
 def unravel(ref: AxisRef, at: Expr) -> list[Expr]:

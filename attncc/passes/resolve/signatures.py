@@ -254,10 +254,15 @@ def _missing(name: str, decl: tree.Param) -> Value:
     )
 
 
+def _integral(kind: tree.Type) -> bool:
+    """Whether `/` in a default divides exactly: in whole numbers and lists of them."""
+    return kind.kind == "int" or (kind.kind in ("list", "tuple") and all(_integral(t) for t in kind.items))
+
+
 def default_of(scope: Scope, name: str, decl: tree.Param) -> Value:
     """A default, in which a bare axis is its size."""
     assert decl.default is not None
-    with scope.mode(sizing=True, integral=False):
+    with scope.mode(sizing=True, integral=_integral(decl.type)):
         got = value(decl.default, scope)
     if isinstance(got, list | tuple | PackOf) or is_number(got) or isinstance(got, str):
         return check_param(name, decl.type, got, decl.default.span, scope)
@@ -290,7 +295,7 @@ def register_wheres(scope: Scope, sig: Signature) -> list[tuple[str, tree.Where,
 
 
 def _scalar(scope: Scope, name: str, where: tree.Where) -> Value:
-    with scope.mode(sizing=True, integral=False):
+    with scope.mode(sizing=True, integral=True):
         if where.cond is not None and not static_bool(scope, where.cond, "the condition of a size"):
             return Absent(name)
         got = value(where.right, scope)
@@ -455,7 +460,7 @@ class AxisMaker:
 
     def sized(self, ref: AxisRef, size: tree.Expr) -> None:
         """Give an axis its size, or check it where the axis has one already."""
-        with self.scope.mode(sizing=True, integral=False):
+        with self.scope.mode(sizing=True, integral=True):
             got = value(size, self.scope)
         if isinstance(got, Absent):
             return
@@ -465,7 +470,7 @@ class AxisMaker:
         self.give(ref, found, size.span)
 
     def sized_pack(self, pack: PackOf, size: tree.Expr) -> None:
-        with self.scope.mode(sizing=True, integral=False):
+        with self.scope.mode(sizing=True, integral=True):
             got = value(size, self.scope)
         sizes = got.items if isinstance(got, PackOf) else got if isinstance(got, list) else [got] * len(pack.items)
         for ref, one in zip(pack.items, sizes, strict=True):

@@ -236,7 +236,7 @@ def _steps(scope: Scope, node: tree.Fold) -> list[Any] | tuple[Value, Value, Val
         if not isinstance(step, int) or isinstance(step, bool) or step == 0:
             raise AttnTypeError("the step of a fold is a whole number other than 0", node.step.span)
     if isinstance(node.range, tree.Range):
-        with scope.mode(sizing=True, integral=False):
+        with scope.mode(sizing=True, integral=True):
             start, stop = value(node.range.start, scope), value(node.range.stop, scope)
         if isinstance(start, int) and isinstance(stop, int):
             return list(range(start, stop + (1 if step > 0 else -1), step))
