@@ -97,7 +97,8 @@ class Comments:
                 continue
             code_before = bool(self.text[self.text.rfind("\n", 0, note) + 1 : note].strip())
             text, blank = self._note(note), self.blank_before(note)
-            if code_before and before is not None and not self.broken_between(before.span.end, note):
+            same_line = before is not None and not self.broken_between(before.span.end, note)
+            if code_before and before is not None and (same_line or block.part == "head"):
                 self.behind[id(before)].append(text)
             elif code_before and before is None and block.part not in ("head", "file"):
                 self.opening[block.key].append(text)
@@ -111,6 +112,7 @@ class Comments:
     def _enter(self, node: T.Node, notes: list[int]) -> None:
         """Place the comments inside a node: into its blocks, else above or behind it."""
         blocks = self.blocks(node)
+        moved: list[str] = []
         for block in blocks:
             mine = [n for n in notes if block.start <= n < block.end]
             notes = [n for n in notes if not block.start <= n < block.end]
@@ -122,9 +124,12 @@ class Comments:
             if len(blocks) > 1:
                 self.opening[id(node), blocks[1].part] += left_over
             else:
-                self.behind[id(node)] += left_over
-        places = self.behind if isinstance(node, _ENTRY | _DECL) else self.within
-        places[id(node)] += [self._note(n) for n in notes]
+                moved += left_over
+        moved += [self._note(n) for n in notes]
+        if isinstance(node, _ENTRY | _DECL):
+            self.behind[id(node)][:0] = moved
+        else:
+            self.within[id(node)] += moved
 
     def _token(self, offset: int, steps: int) -> tuple[int, str]:
         """Offset and text of the token so many steps after the one at `offset`, or before it."""

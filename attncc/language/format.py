@@ -251,9 +251,10 @@ class _Formatter:
             if not part:
                 continue
             flat = word + ", ".join([self.show.text(p) for p in part])
-            broken = self.comments.above[id(part[0])] or self.comments.broken_between(end, part[0].span.start)
+            above = [note for note, _ in self.comments.above.pop(id(part[0]), [])]
+            broken = above or self.comments.broken_between(end, part[0].span.start)
             if pending or broken or column_after(text, 0) + len(flat) + (tail if last else 0) > self.layout.width:
-                text = "  ".join([text, *pending]) + "\n   "
+                text = "\n    ".join(["  ".join([text, *pending]), *above]) + "\n   "
             more, pending = self.entries(part, 0, column_after(text, 0) + len(word), tail if last else 0)
             text += word + more
             end = part[-1].span.end
