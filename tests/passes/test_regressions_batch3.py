@@ -30,3 +30,11 @@ def test_softplus_of_large_and_small_values(dtype: torch.dtype) -> None:
     (dx,) = torch.autograd.grad(y.sum(), x)
     assert torch.allclose(y, torch.logaddexp(x, torch.zeros_like(x)), rtol=4 * torch.finfo(dtype).eps, atol=0)
     assert torch.allclose(dx, torch.sigmoid(x), rtol=4 * torch.finfo(dtype).eps, atol=0)
+
+
+@pytest.mark.parametrize("position", ["n = n - by else 0", "n - by else 0"])
+def test_a_read_at_an_absent_position_is_absent(position: str) -> None:
+    source = f"pattern f(x[n]; by: int?) -> y[n] {{ y = x[{position}] ?? x }}"
+    x = torch.arange(1.0, 4.0)
+    assert torch.equal(attncc.compile(source)(x), x)
+    assert torch.equal(attncc.compile(source, by=1)(x), torch.tensor([0.0, 1.0, 2.0]))
