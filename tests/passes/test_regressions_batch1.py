@@ -25,3 +25,19 @@ def test_a_such_that_with_something_absent_makes_the_reduction_absent() -> None:
     x = torch.zeros(3)
     assert op(x).item() == 30
     assert op(x, torch.tensor([True, False, True])).item() == 2
+
+
+def test_an_axis_that_only_an_output_that_is_off_has_is_absent() -> None:
+    op = {
+        on: attncc.compile("""
+            pattern f(x[a]; n: int?) -> y[a], top[r]: int if present(n) where r = n if present(n) {
+              require r >= 1
+              y = x
+              top = topk[a -> r](x)
+            }
+        """, n=2 if on else None)
+        for on in (True, False)
+    }  # fmt: skip
+    x = torch.tensor([1.0, 5.0, 3.0])
+    assert op[True](x).top.tolist() == [1, 2]
+    assert torch.equal(op[False](x), x)

@@ -353,13 +353,15 @@ def make_pack(scope: Scope, name: str, rank: int) -> None:
 
 
 def _absent_axes(scope: Scope, decl: tree.Pattern) -> None:
-    """An axis that only absent inputs have is absent too: what mentions it is."""
-    for spec, env in expand_inputs(scope, decl.inputs):
-        if isinstance(scope.names.get(spec.name), Absent):
-            with scope_env(scope, env):
-                for name, _ in leaves(scope, spec.decl.dims):
-                    if not name.endswith("'"):
-                        scope.names.setdefault(name, scope.names[spec.name])
+    """An axis that only absent inputs and outputs have is absent too: what mentions it is."""
+    absent = [(s, env) for s, env in expand_inputs(scope, decl.inputs) if isinstance(scope.names.get(s.name), Absent)]
+    off = [o for o in decl.outputs if isinstance(o, tree.Output) and o.cond is not None]
+    absent += [(InputSpec(name, out), env) for out in off for name, env in expand_name(scope, out.name)]
+    for spec, env in absent:
+        with scope_env(scope, env):
+            for name, _ in leaves(scope, spec.decl.dims):
+                if not name.endswith("'"):
+                    scope.names.setdefault(name, Absent(spec.name))
 
 
 def _settle_params(scope: Scope, declared: Mapping[str, tree.Param]) -> None:
