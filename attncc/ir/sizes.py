@@ -22,6 +22,17 @@ def _exact(a: Any, b: Any) -> Any:
     return a / b
 
 
+def _whole(fn: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """A division without a fraction, which has no result for a divisor of 0."""
+
+    def safe(a: Any, b: Any) -> Any:
+        if b == 0:
+            raise AttnValueError(f"a size divides {a} by 0")
+        return fn(a, b)
+
+    return safe
+
+
 def _guarded(fn: Callable[[float], float], at_edge: Callable[[float], float]) -> Callable[[float], float]:
     """A function of a double that gives the IEEE result where Python's raises."""
 
@@ -37,7 +48,7 @@ def _guarded(fn: Callable[[float], float], at_edge: Callable[[float], float]) ->
 SCALAR: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "neg": lambda a: -a,
     "div": lambda a, b: a / b if b else math.nan if a == 0 or a != a else math.copysign(math.inf, a),
-    "exact": _exact, "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "cdiv": lambda a, b: -(-a // b),
+    "exact": _exact, "floordiv": _whole(lambda a, b: a // b), "mod": _whole(lambda a, b: a % b), "cdiv": _whole(lambda a, b: -(-a // b)),
     "pow": lambda a, b: a**b, "min": min, "max": max, "abs": abs, "sign": lambda a: (a > 0) - (a < 0),
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a,
     "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "le": lambda a, b: a <= b, "lt": lambda a, b: a < b,
@@ -98,7 +109,7 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
     while progress:
         progress = False
         for axis in program.axes:
-            progress |= _from_equation(axis, sizes)
+            progress |= extend(axis, sizes)
         for tensor in program.inputs:
             for dim, length in zip(tensor.dims, shapes[tensor.name], strict=True):
                 progress |= _from_dim(dim, length, sizes)
@@ -109,13 +120,11 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
     return sizes
 
 
-def follow(program: Program, sizes: dict[str, int]) -> None:
-    """Add the lengths that follow from these by the size equations. Raises AttnShapeError for one that can not be."""
-    while any([_from_equation(axis, sizes) for axis in program.axes]):
-        pass
+def extend(axis: Axis, sizes: dict[str, int]) -> bool:
+    """Add the length that an axis's equation gives, or a length that the equation gives backwards; whether there was one.
 
-
-def _from_equation(axis: Axis, sizes: dict[str, int]) -> bool:
+    Raises AttnShapeError for a length that can not be.
+    """
     if axis.size is None:
         return False
     if axis.name in sizes:
