@@ -37,3 +37,32 @@ def test_a_name_for_a_product_is_an_axis_wherever_it_is_used() -> None:
     """, pattern="f")
     x = torch.arange(12.0).reshape(2, 2, 3)
     torch.testing.assert_close(op(x), x + x.sum((1, 2), keepdim=True))
+
+
+def test_pair_values_of_a_called_pattern_keep_clear_of_the_values_it_is_given() -> None:
+    """The caller's `s` and `p` are read inside an attend that calls its own pair values so."""
+    op = attncc.compile("""
+        pattern f(x[i, d], v[j, e]) -> o[i, e] {
+          s = 2 * sum[d](x)
+          p = sum[d](x ^ 2)
+          o = inner(s, p, v)
+        }
+        pattern inner(a[i], c[i], v[j, e]) -> o[i, e] {
+          attend o {
+            over j { score s = a * j    mix v }
+            over j' { score s = c - j'   mix v' }
+            normalize softmax
+            post p * a
+          }
+        }
+    """, pattern="f")
+    x, v = torch.randn(3, 2, dtype=torch.float64), torch.randn(4, 2, dtype=torch.float64)
+    s, c, at = 2 * x.sum(1), (x**2).sum(1), torch.arange(4)
+    weights = torch.cat([s[:, None] * at, c[:, None] - at], 1).softmax(1) * s[:, None]
+    torch.testing.assert_close(op(x, v), weights @ torch.cat([v, v]))
+
+
+def test_a_pair_value_is_not_called_like_something_else() -> None:
+    source = "pattern f(s[i, j], v[j, e]) -> o[i, e] { attend o over j { score s = 2 * s  normalize softmax  mix v } }"
+    with pytest.raises(attncc.AttnNameError, match="already names"):
+        attncc.compile(source)(torch.ones(2, 3), torch.ones(3, 1))

@@ -106,6 +106,7 @@ def _read(scope: Scope, node: tree.Attend, over: list[AxisRef]) -> Draft:
 def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Draft:
     """Several kinds of keys under one normalizer: pair values run over their direct sum."""
     draft = Draft([])
+    labels: dict[str, str] = {}
     for clause in items:
         if not isinstance(clause, tree.Over):
             continue
@@ -113,7 +114,7 @@ def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Dra
             continue
         part = Part(flatten([axis_of(scope, a) for a in clause.axes]), span=clause.span)
         names = dict(scope.names)
-        scope.attend = AttendScope(part.atoms)
+        scope.attend = AttendScope(part.atoms, labels=labels)
         with scope.binding(part.axes):
             for inner in clauses(scope, clause.clauses):
                 if not _score_side(scope, inner, part):
@@ -127,10 +128,10 @@ def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Dra
     if not draft.parts:
         raise AttnTypeError("no segment of this attend is present", node.span)
     if len(draft.parts) == 1:
-        scope.attend = AttendScope(draft.parts[0].atoms)
+        scope.attend = AttendScope(draft.parts[0].atoms, labels=labels)
     else:
         draft.keys = (scope.builder.sum_axis(tuple(p.atoms for p in draft.parts)),)
-        scope.attend = AttendScope(draft.keys)
+        scope.attend = AttendScope(draft.keys, labels=labels)
     names = [n for n, _ in draft.parts[0].scores]
     for part in draft.parts:
         if [n for n, _ in part.scores] != names:
@@ -144,14 +145,29 @@ def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Dra
 
 
 def _local_name(scope: Scope, named: tree.Named, default: str, taken: list[str]) -> str:
-    if named.name is None:
-        return default if default not in scope.names and default not in taken else scope.builder.fresh(default)
-    name = name_text(scope, named.name)
-    if name == RESERVED:
+    """The name of a pair value in the program: its own, or a fresh one where the program has a value of that name already."""
+    assert scope.attend is not None
+    label = default if named.name is None else name_text(scope, named.name)
+    if named.name is None and (label in scope.names or label in taken):
+        label = f"~{len(taken)} {default}"  # nothing can refer to it
+    elif label == RESERVED:
         raise AttnNameError(f"'{RESERVED}' is the name of the mask inside an attend", named.span)
+    elif label in scope.names and label not in (*scope.attend.locals, *scope.attend.labels.values()):
+        raise AttnNameError(f"'{label}' already names something else here", named.span, "give the pair value another name")
+    name = next((n for n, known in scope.attend.labels.items() if known == label), label)
     if name in taken:
         raise AttnNameError(f"'{name}' is named twice in this attend", named.span, "give each one a name: 'score a = .., b = ..'")
+    if name == label and (label in scope.builder.taken or label.startswith("~")):
+        name = scope.builder.fresh(label.split()[-1])
+        scope.attend.labels[name] = label
     return name
+
+
+def _bind(scope: Scope, name: str, axes: tuple[str, ...], kind: str) -> None:
+    """Let the clauses that follow read a pair value, under its label and under its name in the program."""
+    assert scope.attend is not None
+    scope.names[name] = scope.names[scope.attend.labels.get(name, name)] = reference(name, axes, kind)
+    scope.attend.locals.add(name)
 
 
 def _score_side(scope: Scope, clause: tree.Clause, part: Part) -> bool:
@@ -165,8 +181,7 @@ def _score_side(scope: Scope, clause: tree.Clause, part: Part) -> bool:
                 if kind_of(e) not in ("float", "int"):
                     raise AttnTypeError(f"a score is a number, found a value of kind {kind_of(e)}", named.value.span)
                 part.scores.append((name, e))
-                scope.names[name] = reference(name, axes_of(e), kind_of(e))
-                scope.attend.locals.add(name)
+                _bind(scope, name, axes_of(e), kind_of(e))
         case tree.Mask(_, node):
             got = conjunction(scope, whole(scope, node), node.span)
             if isinstance(got, Absent):
@@ -250,10 +265,8 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
 
 def _pair(scope: Scope, draft: Draft, name: str) -> None:
     """Bind the name of a pair value to a reference to it."""
-    assert scope.attend is not None
     found = pair_values(draft.node())[name]
-    scope.names[name] = reference(name, found.axes, found.kind)
-    scope.attend.locals.add(name)
+    _bind(scope, name, found.axes, found.kind)
 
 
 def _emit_one(scope: Scope, named: tree.Named, draft: Draft) -> None:

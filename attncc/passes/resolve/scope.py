@@ -110,11 +110,16 @@ def is_plain(expr: Expr) -> bool:
 
 @dataclass
 class AttendScope:
-    """What is open while the clauses of an attend are resolved."""
+    """What is open while the clauses of an attend are resolved.
+
+    locals: names of its pair values in the program. labels: what they are called in the source, where that is something else
+    because the program has a value of that name already, in a pattern that calls this one.
+    """
 
     over: tuple[str, ...]
     locals: set[str] = field(default_factory=set)
     emits: list[Assign] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
