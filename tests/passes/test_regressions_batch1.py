@@ -41,3 +41,22 @@ def test_an_axis_that_only_an_output_that_is_off_has_is_absent() -> None:
     x = torch.tensor([1.0, 5.0, 3.0])
     assert op[True](x).top.tolist() == [1, 2]
     assert torch.equal(op[False](x), x)
+
+
+def test_a_family_of_one_takes_the_one_part_of_a_split() -> None:
+    text = """
+        pattern f(x[s]; n: int) -> y[c{0}] where c{k in 0 .. n - 1} = 2, s = concat{k in 0 .. n - 1}(c{k}) {
+          g{k in 0 .. n - 1} = split(x)
+          y = 3 * g{0}
+        }
+    """
+    for n in (1, 2):
+        assert torch.equal(attncc.compile(text, n=n)(torch.arange(2.0 * n)), torch.tensor([0.0, 3.0]))
+
+
+def test_a_call_of_several_outputs_stands_for_the_first_inside_an_expression() -> None:
+    op = attncc.compile("""
+        pattern f(x[a]) -> y[a], z { y = 2 * x   z = sum(x) }
+        pattern g(x[a]) -> y[a] { y = 1 + f(x) + f(x)[a = 0] }
+    """, pattern="g")  # fmt: skip
+    assert torch.equal(op(torch.tensor([1.0, 5.0])), torch.tensor([5.0, 13.0]))

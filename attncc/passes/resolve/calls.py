@@ -336,7 +336,7 @@ def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
     literal = {n: v for n, (v, _) in given.items() if is_static(v) and (n in arguments.named or n in keys)}
     decl = choose(scope.library, name, literal, node.span, strict=False)
     outputs = inline(scope, decl, arguments, node.span)
-    return outputs[0] if len(outputs) == 1 else Several(tuple(outputs))
+    return outputs[0] if len(outputs) == 1 else Several(tuple(outputs), called=True)
 
 
 def _param_names(scope: Scope, decl: tree.Pattern) -> list[str]:

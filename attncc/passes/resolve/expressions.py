@@ -51,6 +51,8 @@ def to_expr(scope: Scope, value: Value, span: Span, what: str = "a number or a t
         return value.size() if scope.sizing else value.index()
     if isinstance(value, Absent):
         raise AttnTypeError(f"'{value.what}' was not given, and this needs it", span, "catch its absence with '?? default'")
+    if isinstance(value, Several) and value.called:
+        return to_expr(scope, value.items[0], span, what)
     if isinstance(value, Several):
         raise AttnTypeError(f"expected {what}, found {len(value.items)} values", span, "bind them to names: 'a, b = ...'")
     if isinstance(value, PackOf):

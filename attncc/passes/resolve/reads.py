@@ -17,6 +17,8 @@ def _(node: tree.Bracket, scope: Scope) -> Value:
         return base
     if isinstance(base, list | tuple | str):
         return _entry(node, scope, base)
+    if isinstance(base, Several) and base.called and isinstance(node.items[0], tree.Bind):
+        base = base.items[0]
     if isinstance(base, Several):
         at = static(scope, node.items[0], "the number of a part")
         return base.items[at]

@@ -50,12 +50,15 @@ def declare(scope: Scope, name: str, got: Value, span: Span) -> None:
 @statement.register
 def _(node: tree.Assign, scope: Scope) -> None:
     targets = [(name, target) for target in node.targets for name, _ in expand_name(scope, target.name)]
-    if len(node.values) == 1 and len(targets) > 1:
+    family = any(isinstance(part, tree.Family) for target in node.targets for part in target.name.parts)
+    if len(node.values) == 1 and (len(targets) > 1 or family):
         got = whole(scope, node.values[0])
         if isinstance(got, Absent):
             items: list[Value] = [got] * len(targets)
         elif isinstance(got, Several | list):
             items = list(got.items if isinstance(got, Several) else got)
+        elif len(targets) == 1:
+            items = [got]
         else:
             raise AttnTypeError(f"{len(targets)} names for one value", node.span)
         if len(items) < len(targets):

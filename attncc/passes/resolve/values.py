@@ -52,9 +52,10 @@ class Absent:
 
 @dataclass(frozen=True, slots=True)
 class Several:
-    """The results of a call with several outputs, or the parts of a split."""
+    """The results of a call with several outputs, which stand for the first one inside an expression, or the parts of a split."""
 
     items: tuple[Any, ...]
+    called: bool = False
 
 
 @dataclass(frozen=True, slots=True)
