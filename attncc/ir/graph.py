@@ -98,13 +98,13 @@ def _live_nodes(nodes: tuple[Node, ...], needed: set[str]) -> tuple[tuple[Node, 
     kept: list[Node] = []
     for node in reversed(nodes):
         if any(value.name in needed for value in values_of(node)):
-            trimmed = _trim(node, needed)
+            trimmed = trim(node, needed)
             needed |= used_by(trimmed)
             kept.append(trimmed)
     return tuple(reversed(kept)), needed
 
 
-def _trim(node: Node, needed: set[str]) -> Node:
+def trim(node: Node, needed: set[str]) -> Node:
     if isinstance(node, Attend):
         return _trim_attend(node, needed)
     return _trim_fold(node, needed) if isinstance(node, Fold) else node
