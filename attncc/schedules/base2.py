@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, axes_of, rebuild, walk
+from ..passes.fuse.algebra import factors, product
 
 LOG2E = math.log2(math.e)
 LN2 = math.log(2.0)
@@ -28,16 +29,15 @@ def base2(expr: Expr) -> Expr:
             return Apply(op, (base2(a), base2(b)))
         case Apply("where", (c, a, b)):
             return Apply("where", (c, base2(a), base2(b)))
-        case Apply("neg", (a,)):
-            return Apply("neg", (base2(a),))
         case Apply("log", (a,)):
             return Apply("log2", (a,))
-        case Apply("mul", (a, b)):
-            if uniform(a) or len(axes_of(a)) < len(axes_of(b)):
-                return Apply("mul", (base2(a), b))
-            return Apply("mul", (a, base2(b)))
-        case Apply("div", (a, b)):
-            return Apply("div", (base2(a), b))
+        case Apply("mul" | "div" | "neg", _):
+            parts = factors(expr)
+            first = min(parts, key=lambda part: (not uniform(part), len(axes_of(part)), not isinstance(part, Apply)))
+            if uniform(first):
+                return product([Const(LOG2E), *parts])
+            parts[parts.index(first)] = base2(first)
+            return product(parts)
     if uniform(expr):
         return Apply("mul", (expr, Const(LOG2E)))
     if isinstance(expr, Apply) and expr.op == "to_float":

@@ -22,6 +22,7 @@ from ..passes.masks.plan import Statement
 from ..tile.nodes import (
     Arg, Bisect, Block, Dim, Dot, If, Init, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop, defined, statements, value,
 )  # fmt: skip
+from ..tile.verify import verify
 from .base2 import LN2, LOG2E, base2, faster, spread, uniform
 from .place import Placer, Scope
 from .ranges import tile_ranges
@@ -40,7 +41,7 @@ def lower(
     arrays: the axes of every outer value read. acc: those kept in the accumulation type. sizes: sizes that equal expressions in
     other sizes, as of twin axes.
     """
-    return _Flash(stage, arrays, acc, sizes or {}).program()
+    return verify(_Flash(stage, arrays, acc, sizes or {}).program())
 
 
 class _Flash:

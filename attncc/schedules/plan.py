@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from ..errors import AttnUnsupportedError
 from ..ir.expr import Expr
-from ..ir.graph import live
+from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..ir.pairs import PairStage
 from ..passes.fuse import fuse
 from ..tile.nodes import Program as Tiles
 from .flash import lower
+from .token import lower_definition
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,13 @@ class Torch:
 class Fused:
     """An attend as kernels: definitions before, stages with their tile programs, definitions after.
 
-    acc: names of values in the accumulation type. values: what the step leaves for later nodes.
+    definitions: tile programs of what runs before, in order. before, after: definitions that run on PyTorch instead, because one of
+    them is no sweep over tokens. acc: names of values in the accumulation type. values: what the step leaves for later nodes.
     """
 
     node: Attend
     before: tuple[Assign, ...]
+    definitions: tuple[Tiles, ...]
     stages: tuple[PairStage, ...]
     kernels: tuple[Tiles, ...]
     after: tuple[Assign, ...]
@@ -54,7 +57,7 @@ class Plan:
     @property
     def features(self) -> tuple[str, ...]:
         """Axes whose sizes the kernels are compiled for."""
-        dims = (d for s in self.steps if isinstance(s, Fused) for k in s.kernels for d in k.dims)
+        dims = (d for s in self.steps if isinstance(s, Fused) for k in (*s.definitions, *s.kernels) for d in k.dims)
         return tuple(dict.fromkeys(d.axes[0] for d in dims if d.whole))
 
 
@@ -65,36 +68,71 @@ def plan(program: Program, outputs: Collection[str]) -> Plan:
     kinds = {i.name: i.kind for i in program.inputs}
     steps: list[Step] = []
     for node in program.nodes:
-        step = _step(program, node, arrays)
-        steps.append(step)
         made = [*values_of(node)]
-        if isinstance(step, Fused):
-            made += [*step.values, *(Value(a.name, a.axes, a.kind) for a in step.before)]
+        for step in _steps(program, node, arrays):
+            steps.append(step)
+            if isinstance(step, Fused):
+                made += [*step.values, *(Value(a.name, a.axes, a.kind) for a in step.before)]
         for value in made:
             arrays[value.name], kinds[value.name] = value.axes, value.kind
     return Plan(program, tuple(steps), arrays, kinds)
 
 
-def _step(program: Program, node: Node, arrays: Mapping[str, tuple[str, ...]]) -> Step:
+def _steps(program: Program, node: Node, arrays: Mapping[str, tuple[str, ...]]) -> list[Step]:
+    """A node as steps: emits of an attend that cannot be fused are computed apart from the rest."""
     if not isinstance(node, Attend):
-        return Torch(node, "no attend")
+        return [Torch(node, "no attend")]
     try:
-        fusion = fuse(program, node)
-        known = {**arrays, **{a.name: a.axes for a in fusion.before}}
-        sizes = _equal_sizes(program)
-        acc = set(fusion.acc)
-        kernels: list[Tiles] = []
-        made: list[Value] = []
-        for stage in fusion.stages:
-            kernels.append(lower(stage, known, frozenset(acc), sizes))
-            for final in stage.finals:
-                known[final.name] = final.axes
-                made.append(Value(final.name, final.axes, final.kind))
-                if final.acc:
-                    acc.add(final.name)
-    except AttnUnsupportedError as reason:
-        return Torch(node, reason.message)
-    return Fused(node, fusion.before, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made))
+        return [_fused(program, node, arrays)]
+    except AttnUnsupportedError as error:
+        reason = error.message
+    apart = {e.name: why for e in node.emits if (why := _refusal(program, only(node, {e.name}), arrays))}
+    rest = ({node.name} if node.name else set()) | {e.name for e in node.emits} - set(apart)
+    if not apart or not rest or _refusal(program, only(node, rest), arrays):
+        return [Torch(node, reason)]
+    return [_fused(program, only(node, rest), arrays), *(Torch(only(node, {name}), why) for name, why in apart.items())]
+
+
+def _refusal(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]) -> str:
+    """Why an attend cannot be fused, "" when it can."""
+    try:
+        _fused(program, node, arrays)
+    except AttnUnsupportedError as error:
+        return error.message
+    return ""
+
+
+def only(node: Attend, names: set[str]) -> Attend:
+    """The attend with what some of its values need."""
+    trimmed = trim(node, names)
+    assert isinstance(trimmed, Attend)
+    return trimmed
+
+
+def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]) -> Fused:
+    fusion = fuse(program, node)
+    known = {**arrays, **{a.name: a.axes for a in fusion.before}}
+    sizes = _equal_sizes(program)
+    acc = set(fusion.acc)
+    features = {p.over for stage in fusion.stages for k in stage.keys for p in k.products}
+    features |= {x.feature for stage in fusion.stages for x in stage.sums if x.feature}
+    before = fusion.before
+    definitions: tuple[Tiles, ...] = ()
+    try:
+        definitions = tuple(lower_definition(a, known, features, acc) for a in fusion.before)
+        before = ()
+    except AttnUnsupportedError:
+        definitions = ()
+    kernels: list[Tiles] = []
+    made: list[Value] = []
+    for stage in fusion.stages:
+        kernels.append(lower(stage, known, frozenset(acc), sizes))
+        for final in stage.finals:
+            known[final.name] = final.axes
+            made.append(Value(final.name, final.axes, final.kind))
+            if final.acc:
+                acc.add(final.name)
+    return Fused(node, before, definitions, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made))
 
 
 def _equal_sizes(program: Program) -> dict[str, Expr]:

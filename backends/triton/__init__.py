@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Triton:
     @cached_property
     def _runners(self) -> dict[Any, Runner]:
         return {}
+
+    def missing(self) -> str:
+        """What this backend lacks here; "" when nothing."""
+        return "" if find_spec("triton") is not None else "triton is not installed"
 
     def refuses(self, program: Program) -> list[str]:
         """Why no attend of a program can be fused; [] when one can."""

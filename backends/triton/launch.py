@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from attncc.errors import AttnUnsupportedError
-from attncc.ir.expr import Expr, Size
+from attncc.ir.expr import Expr, Size, walk
 from attncc.tile.nodes import Arg, Dot, Load, statements
 
 from .host import number
@@ -16,25 +15,23 @@ from .names import Names
 
 @dataclass(frozen=True)
 class Launch:
-    """The text of a launching function, its name, the arrays it takes in order, the values it returns in order."""
+    """The text of a launching function, its name, what it takes (arrays, then sizes that no array has), the values it returns."""
 
     name: str
     text: str
     inputs: tuple[Arg, ...]
+    sizes: tuple[str, ...]
     results: tuple[Arg, ...]
 
 
-def print_launch(name: str, kernels: Iterable[Kernel], keep: Iterable[str], equal: Mapping[str, Expr]) -> Launch:
-    """A function `name(arrays..., dtype=None)` that runs kernels in order.
-
-    keep: names of the values it returns. equal: sizes that follow from other sizes.
-    """
-    return _Launch(name, tuple(kernels), tuple(keep), equal).launch()
+def print_launch(name: str, kernels: Iterable[Kernel], keep: Iterable[str]) -> Launch:
+    """A function `name(arrays..., sizes..., dtype=None)` that runs kernels in order. keep: names of the values it returns."""
+    return _Launch(name, tuple(kernels), tuple(keep)).launch()
 
 
 class _Launch:
-    def __init__(self, name: str, kernels: tuple[Kernel, ...], keep: tuple[str, ...], equal: Mapping[str, Expr]) -> None:
-        self.name, self.kernels, self.keep, self.equal = name, kernels, keep, equal
+    def __init__(self, name: str, kernels: tuple[Kernel, ...], keep: tuple[str, ...]) -> None:
+        self.name, self.kernels, self.keep = name, kernels, keep
         self.made: dict[str, Arg] = {}
         self.inputs: dict[str, Arg] = {}
         for kernel in kernels:
@@ -52,6 +49,8 @@ class _Launch:
         takes = [self.names.of("array", a) for a in self.inputs]
         shapes = ", ".join(f"{self.names.of('array', a.name)} [{', '.join(a.axes)}]" for a in self.inputs.values())
         gives = ", ".join(f"{a.name} [{', '.join(a.axes)}]" for a in results)
+        extra = self._extra()
+        takes += [self._size(a) for a in extra]
         lines = [f"def {self.name}({', '.join(takes)}, dtype=None):", f'    """{shapes} -> {gives}, in `dtype` (the arrays\' own)."""']
         floats = [self.names.of("array", a.name) for a in self.inputs.values() if a.kind == "float" and not a.acc]
         if floats:
@@ -67,7 +66,7 @@ class _Launch:
         for kernel in self.kernels:
             lines += self._run(kernel, first)
         lines.append(f"    return {', '.join(self.names.of('array', a.name) for a in results)}" + ("," if len(results) == 1 else ""))
-        return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), results)
+        return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), extra, results)
 
     def _operands(self) -> list[str]:
         """Arrays that feed products, which need one element type."""
@@ -94,14 +93,15 @@ class _Launch:
             else:
                 pairs = [(self._size(a), f"{self.names.of('array', arg.name)}.shape[{arg.axes.index(a)}]") for a in fresh]
                 lines.append(f"    {', '.join(p[0] for p in pairs)} = {', '.join(p[1] for p in pairs)}")
-        missing = [a for k in self.kernels for a in k.sizes if a not in known]
-        missing += [e for k in self.kernels for s in k.program.scalars for e in _sizes_in(s.expr) if e not in known]
-        missing += [a for arg in self.made.values() for a in arg.axes if a not in known]
-        for axis in dict.fromkeys(missing):
-            if axis not in self.equal:
-                raise AttnUnsupportedError(f"no array of the kernel has the axis {axis}, so its size is not known")
-            lines.append(f"    {self._size(axis)} = {number(self.equal[axis], self._size)}")
         return lines
+
+    def _extra(self) -> tuple[str, ...]:
+        """Axes whose sizes no array has."""
+        known = {a for arg in self.inputs.values() for a in arg.axes}
+        asked = [a for k in self.kernels for a in k.sizes]
+        asked += [a for k in self.kernels for s in k.program.scalars for a in _sizes_in(s.expr)]
+        asked += [a for arg in self.made.values() for a in arg.axes]
+        return tuple(a for a in dict.fromkeys(asked) if a not in known)
 
     def _size(self, axis: str) -> str:
         return self.names.of("size", axis)
@@ -142,6 +142,4 @@ class _Launch:
 
 
 def _sizes_in(expr: Expr) -> list[str]:
-    from attncc.ir.expr import walk
-
     return [e.axis for e in walk(expr) if isinstance(e, Size)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncc.ir.expr import Const, Expr, Index, Read, axes_of, walk
+from attncc.ir.expr import Const, Expr, Index
 from attncc.tile.nodes import Arg, Load, Store, statements
 
 from .expressions import broadcast
@@ -40,7 +40,7 @@ class Memory(Frame):
             if arg.name in self.described:
                 self.line(f"{self.value(stmt.out)} = {self._described(stmt)}")
                 return
-            address, masks = self._address(arg, stmt.index, stmt.dims)
+            address, masks = self._address(arg, stmt.index, stmt.dims, stmt.fill is not None)
             fill = "0.0" if arg.kind == "float" else "0"
             if stmt.fill is not None:
                 fill = self.printer.text(stmt.fill, stmt.dims)
@@ -82,8 +82,11 @@ class Memory(Frame):
 
         self.each(dims, one)
 
-    def _address(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...]) -> tuple[str, list[str]]:
-        """The pointers of a tile, and the tests that positions are inside the array."""
+    def _address(
+        self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], filled: bool = False
+    ) -> tuple[str, list[str]]:
+        """The pointers of a tile, and the tests that positions are inside the array. Computed positions of a tile are always tested:
+        those of its overhang may lie anywhere. filled: a scalar position may be outside too."""
         far: list[str] = []
         near: list[str] = []
         masks: list[str] = []
@@ -106,13 +109,16 @@ class Memory(Frame):
                 far.append(f"{self._wide(self.position(at.axis))} * {stride}")
             elif isinstance(at, Const):
                 far.append(f"{at.value} * {stride}")
+            elif not self.printer.dims(at):
+                text = self.printer.text(at, ())
+                far.append(f"{self._wide(text)} * {stride}")
+                if filled:
+                    masks += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
             else:
                 box = False
                 text = self.printer.text(at, dims)
                 near.append(f"({text}) * {stride}")
                 masks += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
-                if not axes_of(at) and not any(isinstance(e, Read) for e in walk(at)):
-                    near[-1] = f"{self._wide(text)} * {stride}"
         inner = " + ".join(near)
         if box and near and len(dims) == 2 and any(d in self.features for d in dims):
             inner = self._box(arg, index, dims, inner)

@@ -6,7 +6,6 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from attncc.ir.expr import Expr
 from attncc.tile.nodes import Program
 
 from .configs import Config, choose, settings
@@ -37,12 +36,11 @@ def described(tensor):
 
 @dataclass(frozen=True)
 class Group:
-    """The kernels of one fused attend: a name, the programs in order, the values they leave, equal sizes."""
+    """The kernels of one fused attend: a name, the programs in order, the values they leave."""
 
     name: str
     programs: tuple[Program, ...]
     keep: tuple[str, ...]
-    equal: Mapping[str, Expr]
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def print_module(
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
             own.append(kernel)
         kernels += own
-        launches.append(print_launch(group.name, own, group.keep, group.equal))
+        launches.append(print_launch(group.name, own, group.keep))
     used = {name for k in kernels for name in k.used}
     parts = [
         _header(title, kernels, features, target),

@@ -70,7 +70,7 @@ class Runner:
                 array = aligned(made, arg.axes).expand([sizes[a] for a in arg.axes])
                 arrays[arg.name] = array if arg.acc or arg.kind != "float" else array.to(dtype)
             given.append(arrays[arg.name])
-        return getattr(loaded, launch.name)(*given, dtype=dtype)
+        return getattr(loaded, launch.name)(*given, *(sizes[a] for a in launch.sizes), dtype=dtype)
 
     def _module(self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> tuple[Module, object]:
         features = self.plan.features
@@ -98,10 +98,7 @@ def module_of(
     descriptors: bool = False,
 ) -> Module:
     """The generated module of a plan."""
-    equal = {a.name: a.size for a in plan.program.axes if a.size is not None}
-    groups = [
-        Group(launch_name(s), s.kernels, tuple(v.name for v in s.values), equal) for s in plan.steps if isinstance(s, Fused)
-    ]
+    groups = [Group(launch_name(s), (*s.definitions, *s.kernels), tuple(v.name for v in s.values)) for s in plan.steps if isinstance(s, Fused)]
     return print_module(plan.program.name, groups, features, target, bits, tail=tail, override=override, descriptors=descriptors)
 
 

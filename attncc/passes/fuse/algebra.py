@@ -3,7 +3,7 @@ but for the order of products and sums, which a fused kernel does not keep anywa
 
 from __future__ import annotations
 
-from ...ir.expr import ONE, ZERO, Apply, Const, Expr, Index, Read, Reduce, Size, rebuild, walk
+from ...ir.expr import ONE, ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, Size, rebuild, walk
 
 _GROWTH = 32
 
@@ -216,7 +216,7 @@ def positive(expr: Expr) -> bool:
 
 
 def tidied(expr: Expr) -> Expr:
-    """Without what optional terms of a pattern leave behind: x + 0, x - 0, x * 1, x / 1."""
+    """Without what optional terms of a pattern leave behind: x + 0, x - 0, x * 1, x / 1, conditions that always hold."""
     expr = rebuild(expr, tidied)
     match expr:
         case Apply("add" | "sub", (a, b)) if is_const(b, 0):
@@ -227,4 +227,12 @@ def tidied(expr: Expr) -> Expr:
             return a
         case Apply("mul", (a, b)) if is_const(a, 1):
             return b
+        case Apply("where", (Const(bool() as c), a, b)):
+            return a if c else b
+        case Apply("and" | "or" as op, (Const(bool() as c), b)) | Apply("and" | "or" as op, (b, Const(bool() as c))):
+            return b if c == (op == "and") else Const(c)
+        case Reduce(op, axes, body, Const(True)):
+            return Reduce(op, axes, body)
+        case Along(op, axes, body, Const(True), sink):
+            return Along(op, axes, body, None, sink)
     return expr

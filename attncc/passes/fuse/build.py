@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from ...errors import AttnUnsupportedError
-from ...ir.expr import ONE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, substitute, walk
-from ...ir.nodes import Assign, Attend, Program, values_of
+from ...ir.expr import ONE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, substitute, walk
+from ...ir.nodes import Assign, Attend, Program, pair_values, values_of
 from ...ir.pairs import Final, PairStage, Sum, value, values_in
 from .algebra import add, replace_part, tidied
 from .pieces import Pieces, collect, local
@@ -45,6 +45,7 @@ class _Builder:
         self.taken |= {n for s in node.segments for n, _ in s.scores}
         self.before = Before(self.name)
         self.pieces = collect(program, node, self.before, self.name)
+        self.axes = {v.name: v.axes for v in pair_values(node).values()}
         self.stages: list[PairStage] = []
         self.after: list[Assign] = []
         self.emits = {e.name: e for e in node.emits if wanted is None or e.name in wanted}
@@ -60,6 +61,7 @@ class _Builder:
 
     def run(self) -> Fusion:
         known: dict[str, Expr] = {n: value(n) for s in self.node.segments for n, _ in s.scores}
+        known["admitted"] = TRUE  # a reduction takes admitted pairs alone
         weight: Expr = ONE
         for name, expr in (*self.node.maps, *self.node.posts):
             weight = known[name] = self._definition(expr, known)
@@ -86,9 +88,7 @@ class _Builder:
 
     def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
         """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
-        order = (*self.node.rows, *self.node.over)
-        extra = tuple(a for a in dict.fromkeys(_all_axes(expr)) if a not in order)
-        out = local(tidied(expr), known, (*order, *extra), self.node.span)
+        out = tidied(local(expr, known, self.axes, self.node.span))
         return self._unrolled(out)
 
     def _unrolled(self, expr: Expr) -> Expr:
@@ -219,16 +219,6 @@ class _Builder:
         return Read(token, tuple(Index(a) for a in rows), final.kind)
 
     _alias: tuple[Expr, str] | None = None
-
-
-def _all_axes(expr: Expr) -> list[str]:
-    out: list[str] = []
-    for e in walk(expr):
-        if isinstance(e, Index):
-            out.append(e.axis)
-        elif isinstance(e, Reduce | Along):
-            out += e.axes
-    return out
 
 
 def _at(expr: Expr, axis: str, at: int) -> Expr:

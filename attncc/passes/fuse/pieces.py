@@ -3,12 +3,12 @@ keys; and `Pieces.stage`, which arranges them around the axes a sum runs over.""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ...errors import AttnUnsupportedError, Span
 from ...ir.expr import ONE, Along, Expr, Index, Read, Reduce, axes_of, rebuild, walk
-from ...ir.nodes import Attend, Program, Segment
+from ...ir.nodes import Attend, Program, Segment, pair_values
 from ...ir.pairs import Final, Keys, PairStage, Product, Softmax, Sum, value, values_in
 from .algebra import factors, product, tidied
 from .products import Before, Sides, extract, plain
@@ -145,8 +145,9 @@ def _kind(node: Attend, segment: Segment, feature: str, before: Before, name: Ca
     lets: list[tuple[str, Expr]] = []
     products: list[Product] = []
     known: dict[str, Expr] = {}
+    axes = {n: axes_of(e) for n, e in segment.scores} if node.keys else {v.name: v.axes for v in pair_values(node).values()}
     for score, expr in segment.scores:
-        done, found = extract(local(tidied(expr), known, (*node.rows, *segment.over), node.span), sides, before, name, node.span)
+        done, found = extract(local(tidied(expr), known, axes, node.span), sides, before, name, node.span)
         products += [p for p in found if p not in products]
         lets.append((score, done))
         known[score] = value(score)
@@ -184,13 +185,13 @@ def _mixed(mix: Expr, feature: str, sides: Sides, before: Before, span: Span | N
     return operand, _no_sums(product(outer), before)
 
 
-def local(expr: Expr, known: dict[str, Expr], order: tuple[str, ...], span: Span | None) -> Expr:
-    """Reads of pair values replaced by their definitions. Raises AttnUnsupportedError for one at another pair than its own."""
+def local(expr: Expr, known: Mapping[str, Expr], axes: Mapping[str, tuple[str, ...]], span: Span | None) -> Expr:
+    """Reads of pair values replaced by their definitions. axes: those of every pair value.
+
+    Raises AttnUnsupportedError for one at another pair than its own.
+    """
     if isinstance(expr, Read) and expr.source in known:
-        at = [x.axis if isinstance(x, Index) else "" for x in expr.index]
-        places = [order.index(a) if a in order else -1 for a in at]
-        if -1 in places or places != sorted(places) or len(set(places)) != len(places):
+        if expr.index != tuple(Index(a) for a in axes[expr.source]):
             raise AttnUnsupportedError(f"{expr.source} is read at another pair than its own", span)
         return known[expr.source]
-    return rebuild(expr, lambda child: local(child, known, order, span))
-
+    return rebuild(expr, lambda child: local(child, known, axes, span))

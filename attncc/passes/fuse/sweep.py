@@ -224,6 +224,9 @@ class Sweep:
     def _extreme(self, op: str, expr: Expr, scaled: bool = False) -> Read:
         if len(self.pieces.kinds) > 1 and set(axes_of(expr)) & set(self.pieces.over):
             raise AttnUnsupportedError("a value that depends on the position among several kinds of keys is not fused", self.pieces.node.span)
+        bins = set(axes_of(expr)) - self.pieces.pair_axes
+        if bins:
+            raise AttnUnsupportedError(f"a sum of pairs for each {', '.join(sorted(bins))} is not fused", self.pieces.node.span)
         terms = tuple(Term(n, expr) for n in range(len(self.pieces.kinds)))
         for known in self.sums:
             if known.terms == terms and known.op == op:
@@ -262,7 +265,7 @@ class Sweep:
             token = self.name(f"{emit.name}_row")
             finals.append(Final(token, rows, "float", self.reduced(stat), acc=True))
             out = replace_part(out, stat, Read(token, tuple(Index(a) for a in rows), "float"))
-        if set(axes_of(out)) - set(emit.axes) or statistics(out, self.pieces.pair_axes):
+        if set(axes_of(out)) - set(emit.axes) or values_in(out):
             raise AttnUnsupportedError(f"{emit.name} stores values of pairs", self.pieces.node.span)
         after.append(Assign(emit.name, emit.axes, emit.kind, out, emit.span))
         return finals
