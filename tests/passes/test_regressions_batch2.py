@@ -66,3 +66,20 @@ def test_a_pair_value_is_not_called_like_something_else() -> None:
     source = "pattern f(s[i, j], v[j, e]) -> o[i, e] { attend o over j { score s = 2 * s  normalize softmax  mix v } }"
     with pytest.raises(attncc.AttnNameError, match="already names"):
         attncc.compile(source)(torch.ones(2, 3), torch.ones(3, 1))
+
+
+def test_a_primed_axis_of_a_called_patterns_output_is_bound_inside_it() -> None:
+    """`inner` gives r x r'; its attend runs over that same r', also where the caller's axis has another name."""
+    source = """
+        pattern f(q[{0}, d]) -> o[{0}, d], m[{0}, {0}']: bool {{ o, m = inner(q) }}
+        pattern inner(q[r, d]) -> o[r, d], m[r, r']: bool {{
+          attend o over r' {{ score dot(q, q')  mask r' <= r  normalize softmax  mix q'  emit m = admitted }}
+        }}
+    """
+    q = torch.randn(4, 2, dtype=torch.float64)
+    seen = torch.ones(4, 4, dtype=torch.bool).tril()
+    expected = (q @ q.T).masked_fill(~seen, -torch.inf).softmax(-1) @ q
+    for axis in ("r", "n"):
+        o, m = attncc.compile(source.format(axis), pattern="f")(q)
+        torch.testing.assert_close(o, expected)
+        assert torch.equal(m, seen)

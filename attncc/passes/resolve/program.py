@@ -591,11 +591,10 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
         with scope_env(inner, env):
             maker.dims(spec.decl.dims, spec.renames)
     outs = list(_outputs(inner, decl))
-    for spec in outs:  # an axis that only outputs have is the caller's of that name, where there is one
+    for spec in outs:
         for leaf, kind in leaves(inner, spec.decl.dims):
-            found = scope.find_axis(leaf) if kind is None and leaf not in inner.names else None
-            if isinstance(found, AxisRef):
-                inner.names[leaf] = found
+            if kind is None and leaf not in inner.names:
+                _output_axis(scope, inner, leaf)
     maker.sizes()
     _settle_params(inner, sig.params)
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
@@ -603,6 +602,22 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     run(inner, decl.body)
     results = [result(inner, spec, dims) for spec, dims in stored]
     return [_returned(inner, e) for e in results]
+
+
+def _output_axis(scope: Scope, inner: Scope, leaf: str) -> None:
+    """An axis that only outputs have is the caller's of that name, where there is one; r' is the caller's copy of what r is."""
+    base = inner.names.get(leaf.rstrip("'"))
+    if not leaf.endswith("'"):
+        found = scope.find_axis(leaf)
+        if isinstance(found, AxisRef):
+            inner.names[leaf] = found
+    elif isinstance(base, AxisRef) and leaf.count("'") == 1 and all(a in scope.twins for a in base.atoms):
+        inner.names[leaf] = AxisRef(leaf, tuple(scope.twins[a] for a in base.atoms))
+        todo = list(base.atoms)
+        while todo:
+            atom = todo.pop()
+            inner.twins[atom] = scope.twins[atom]
+            todo.extend(a for part in scope.builder.axes[atom].parts for a in part)
 
 
 def _bind(
