@@ -227,7 +227,7 @@ define f(x) = x + 1  # in f  # behind f
 _TOKEN = re.compile(r'#[^\n]*|"[^"\n]*"|\{[^{}\n]*\}|[A-Za-z_]\w*|\d[\w.]*|\.\.\.|\.\.|\?\?|\+\+|->|[=!<>]=|_?\*|\s+|.')
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_comment_is_lost(seed: int) -> None:
     """Comments put between any two tokens: all kept once, the tree unchanged, formatting twice changes nothing."""
     rng = random.Random(seed)
@@ -251,7 +251,7 @@ def test_no_comment_is_lost(seed: int) -> None:
 
 
 @given(files)
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_random_files(file: T.File) -> None:
     canonical(show(file))
 

@@ -308,7 +308,7 @@ def test_random_expressions_round_trip(tree: T.Expr) -> None:
 
 
 @given(files)
-@RANDOM
+@settings(RANDOM, max_examples=40)
 def test_random_files_round_trip(tree: T.File) -> None:
     assert repr(file(show(tree))) == repr(tree)
 
@@ -467,6 +467,30 @@ def test_size_is_bounded() -> None:
     with pytest.raises(AttnSyntaxError, match="more than the 1000000 allowed"):
         file("#" * (MAX_CHARS + 1))
     file("#" * MAX_CHARS)
+
+
+HOSTILE = {
+    "words that may be operators": "y = x{" + "in " * 3000 + "= 3",
+    "dots": "y = x{" + "." * 3000 + "= 3",
+    "signs": "y = x{" + "<= " * 3000,
+    "open family braces": "y = " + "x{k " * 3000,
+    "comments behind a star": "y = a_*" + "# #" * 3000 + "\n b",
+    "stars": "y = f(" + "a_* " * 3000,
+    "spaces": "y = a_*" + " " * 100_000 + "b{" + " " * 100_000 + "c",
+    "quotes": 'y = "' + 'a" "' * 3000,
+    "primes": "y = a" + "'" * 100_000,
+    "a long name": "y = " + "a" * 500_000,
+    "a long number": "y = " + "1" * 100_000,
+    "a long fraction": "y = 0." + "1" * 100_000,
+    "many statements": "y = x " * 5000,
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_texts_take_no_time(kind: str) -> None:
+    start = time.perf_counter()
+    only_attn_errors(IN_BODY.format(HOSTILE[kind]))
+    assert time.perf_counter() - start < 10
 
 
 @given(st.binary(max_size=200))
