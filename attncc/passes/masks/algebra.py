@@ -284,7 +284,7 @@ class Algebra:
         return term(Apply("mod", (to_expr(rest), Const(by))))
 
     def pick(self, op: str, args: Iterable[Linear]) -> Linear:
-        """The min or max of some sums, without those that never decide. A `where` with a far end is decided first."""
+        """The min or max of some sums, without those that never decide. A `where` with a far branch is drawn out."""
         sign = 1 if op == "max" else -1
         flat = [x for arg in args for x in self._opened(op, arg)]
         if constant(sign * FAR) in flat:
@@ -293,8 +293,9 @@ class Algebra:
         for k, arg in enumerate(flat if len(flat) > 1 else ()):
             match arg.terms:
                 case ((Apply("where", (cond, a, b)), 1),) if arg.const == 0 and {a, b} & {Const(FAR), Const(-FAR)}:
-                    others = flat[:k] + flat[k + 1 :]
-                    return self.where(cond, *(self.pick(op, [*others, self.linear(x)]) for x in (a, b)))
+                    others = flat[:k] + flat[k + 1 :]  # they are written twice, unless a branch is the end that wins
+                    if Const(sign * FAR) in (a, b) or not any(_chooses(x) for x in others):
+                        return self.where(cond, *(self.pick(op, [*others, self.linear(x)]) for x in (a, b)))
         kept: list[Linear] = []
         for arg in flat:
             if any(self.nonneg((k - arg) * sign) for k in kept):
@@ -349,6 +350,10 @@ def _axis(t: Expr) -> str | None:
         case Read(source, (), "int") if source.endswith((".first", ".last")):
             return source.rpartition(".")[0]
     return None
+
+
+def _chooses(lin: Linear) -> bool:
+    return any(isinstance(t, Apply) and t.op == "where" for t, _ in lin.terms)
 
 
 def _fold(op: str, values: Iterable[int | None], skip: bool) -> int | None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ...ir.expr import TRUE, Along, Apply, Expr, Index, axes_of, conjoin, conjuncts, walk
@@ -31,8 +31,8 @@ from .normal import (
     normal,
     rewrite,
 )
-from .plan import MaskPlan, Split, words
-from .ranges import Solver
+from .plan import MaskPlan, Split, Walk, words
+from .ranges import NO_BOUND, Solver
 from .split import find_splits, split_algebra, split_mask
 
 
@@ -128,25 +128,34 @@ def _notes(plan: MaskPlan, solved: _Solved, forward: Solver, transposed: Solver)
     for s in plan.splits:
         notes.append(f"{s.row} and {s.key} are walked in ranks within {s.modulus} groups, where a dilated window is an interval")
     for solver, way, tile in ((forward, plan.forward, "rows"), (transposed, plan.transposed, "keys")):
-        for (atom, axis), how in solver.outcomes.items():
-            text = f"for a tile of {tile}: {words(atom_expr(atom))} bounds {axis} {how}"
-            notes.append(text if how != "not used" else text.replace(f"bounds {axis} not used", f"gives no bound on {axis}"))
-        for level in way.levels:
-            if level.after:
-                notes.append(f"for a tile of {tile}: {level.axis} has a range for each tile of {', '.join(level.after)}")
-        if way.test != TRUE:
-            notes.append(f"for a tile of {tile}: tiles inside the ranges are still asked whether {words(way.test)}")
-        if not way.can_be_full and way.count:
-            never = [words(atom_expr(a)) for a in sorted(solver.partial, key=repr)]
-            notes.append(f"for a tile of {tile}: no tile is full" + (f", because of {' and '.join(never)}" if never else ""))
-    notes += [f"{words(expr)} stays a test on pairs: {why}" for expr, why in plan.opaque]
+        notes += [f"a tile of {tile} {text}" for text in _way(solver, way)]
+    notes += [f"{words(expr)} is asked of every pair: {why}" for expr, why in plan.opaque]
     return tuple(dict.fromkeys(notes))
+
+
+def _way(solver: Solver, way: Walk) -> Iterator[str]:
+    """What one direction does, and what keeps it from doing better."""
+    if way.count == 0:
+        return
+    many = way.count > 1
+    yield f"visits {way.count} range{'s' * many} of {', '.join(way.loop)}" + ", merged where they touch" * many
+    for level in way.levels:
+        if level.after:
+            yield f"finds the range of {level.axis} for each tile of {', '.join(level.after)}"
+    for (atom, axis), how in solver.outcomes.items():
+        text = words(atom_expr(atom))
+        yield f"gets no bound on {axis} from {text}" if how == NO_BOUND else f"bounds {axis} {how}: {text}"
+    if way.test != TRUE:
+        yield f"asks each tile of the ranges whether {words(way.test)}"
+    if not way.can_be_full:
+        never = [words(atom_expr(a)) for a in sorted(solver.partial, key=repr)]
+        yield "tests every pair" + (f", because of {' and '.join(never)}" if never else "")
 
 
 def _count(solved: _Solved) -> str:
     if not solved.told_apart:
-        return f"more than {LIMIT} ways to hold: one interval around them"
+        return f"more than {LIMIT} ways to hold: one interval around them, and no tile is known to be full"
     if not solved.found:
         return "never holds"
     ways = [" and ".join(words(atom_expr(a)) for p in conj for a in atoms_of(p)) or "always" for conj in solved.found]
-    return "holds where " + "; or ".join(ways)
+    return "holds " + ("where " * (ways != ["always"])) + "; or ".join(ways)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ...ir.expr import Apply, Const, Expr, Read
 from .algebra import Algebra
 from .interval import both, nonneg
-from .linear import Linear, constant, term, to_expr
+from .linear import Linear, constant, is_plain, term, to_expr
 from .plan import Let, Statement, Walk, first, last, scalar
 
 
@@ -25,7 +25,7 @@ class Code:
 
     def let(self, name: str, value: Linear, least: int | None = None) -> Linear:
         """The value by a name, itself if it is a number or a name; `least` is a bound it is known to keep."""
-        if not value.terms or (len(value.terms) == 1 and value.const == 0 and isinstance(value.terms[0][0], Read)):
+        if is_plain(value):
             return value
         self.statements.append(Let(name, to_expr(value)))
         if least is not None:

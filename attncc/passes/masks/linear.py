@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ...ir.expr import Apply, Const, Expr
+from ...ir.expr import Apply, Const, Expr, Read
 
 FAR = 1 << 30
 """Beyond every position: an end that nothing bounds, or the start of an empty range. It is compared, never multiplied."""
@@ -71,6 +71,14 @@ def term(expr: Expr, coefficient: int = 1) -> Linear:
 def constant(value: int) -> Linear:
     """A number."""
     return Linear((), value)
+
+
+def is_plain(lin: Linear) -> bool:
+    """Whether a sum is a number or the name of a scalar."""
+    match lin:
+        case Linear(()) | Linear(((Read(_, ()), 1),), 0):
+            return True
+    return False
 
 
 def to_expr(lin: Linear) -> Expr:

@@ -15,11 +15,12 @@ from .algebra import Algebra
 from .ask import tile_test
 from .halflines import Half, direction, isolate
 from .interval import Box, both, extreme, may, must, nonneg
-from .linear import FAR, Linear, constant, term, to_expr
+from .linear import FAR, Linear, constant, is_plain, term, to_expr
 from .normal import All, Any, Atom, Compare, Formula, atom_expr, formula_axes
 from .plan import Extent, Let, Level, Search, Statement, Walk, first, last, scalar
 
 Conjunction = tuple[Formula, ...]
+NO_BOUND = "not at all"
 
 
 @dataclass
@@ -57,7 +58,7 @@ class _Bounds:
         ends = {"lo": lo, "hi": self.alg.where(both(*self.guards), hi, constant(-1))}
         statements += self.searches
         for end, value in ends.items():
-            if value.terms:
+            if not is_plain(value):
                 name = f"{self.prefix}{end}{self.suffix}"
                 statements.append(Let(name, to_expr(value)))
                 ends[end] = term(scalar(name))
@@ -148,7 +149,7 @@ class Solver:
         half = self._solve_atom(part, box, bounds, some)
         if half is None:
             if some:
-                self.outcomes[part, bounds.axis] = "not used"
+                self.outcomes[part, bounds.axis] = NO_BOUND
             else:
                 self.partial.add(part)
         return half

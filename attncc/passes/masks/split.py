@@ -40,7 +40,9 @@ def _split(alg: Algebra, atom: Congruent, rows: tuple[str, ...], keys: tuple[str
     shift = Linear(tuple(p for p in atom.linear.terms if not alg.moves(p[0])), atom.linear.const)
     if a != 1:
         shift = -shift  # row + shift = key
-    key_group = alg.mod(term(group(s.axis)) + shift, constant(atom.modulus))
+    own = group(s.axis)
+    inside = replace(alg, facts={**alg.facts, own: (0, atom.modulus - 1)}, memo={})
+    key_group = inside.mod(term(own) + shift, constant(atom.modulus))
     return Split(s.axis, t.axis, atom.modulus, to_expr(key_group))
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 
+from ...errors import AttnInternalError
 from ...ir.expr import TRUE, Const, Expr
 from .cut import Code, Cutter, Tiles
 from .interval import both, negated, nonneg
@@ -58,8 +59,11 @@ def loops(walk: Walk, sizes: Mapping[str, int | Expr], start: str = "range") -> 
     """The loops of a walk.
 
     sizes: the positions of a tile along each loop axis, at least 1: a number, or a scalar that the backend knows. start: `range`
-    begins the tiles of a range at its first position, `grid` keeps every tile at a multiple of its size.
+    begins the tiles of a range at its first position, `grid` keeps every tile at a multiple of its size. Raises AttnInternalError
+    for a walk without loop axes.
     """
+    if not walk.loop:
+        raise AttnInternalError("a walk without an axis to walk has no loops")
     by: dict[str, Expr] = {a: Const(s) if isinstance(s, int) else s for a, s in sizes.items() if a in walk.loop}
     cutter = Cutter(walk, by, start == "grid")
     depth = 0 if cutter.flat else len(walk.loop) - 1
