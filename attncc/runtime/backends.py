@@ -7,6 +7,7 @@ A backend is an object with
     refuses(program)                      -> reasons in words why it does not take a program as a whole, [] when it does
     prepare(program, outputs)             -> a callable: {input name: tensor} -> {output name: tensor}
     notes(program)                        -> (node, decision, reason) rows for `explain`
+    missing()                             -> what it lacks on this machine, in words, "" when nothing (optional)
 
 Another package adds one by declaring an entry point in that group.
 """
@@ -59,9 +60,26 @@ def named(name: str) -> Backend:
     return found
 
 
+def missing(name: str) -> str:
+    """Why an installed backend can not run on this machine; "" when it can."""
+    try:
+        backend = named(name)
+    except (ImportError, AttributeError) as error:
+        return f"it does not load: {error}"
+    ask = getattr(backend, "missing", None)
+    return str(ask()) if ask is not None else ""
+
+
+def present() -> tuple[str, ...]:
+    """The backends that can run on this machine, eager first, the others in order of preference."""
+    order = [name for row in BY_DEVICE.values() for name in row]
+    names = sorted(installed(), key=lambda n: (n != "eager", order.index(n) if n in order else len(order), n))
+    return tuple(name for name in names if not missing(name))
+
+
 def choose(program: Program, device: str) -> Backend:
     """The default backend for a program on a device type."""
     for name in BY_DEVICE.get(device, ("eager",)):
-        if name in installed() and not named(name).refuses(program):
+        if name in installed() and not missing(name) and not named(name).refuses(program):
             return named(name)
     return named("eager")

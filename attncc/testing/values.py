@@ -17,17 +17,20 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import AttnError, AttnShapeError, AttnValueError
-from ..ir.expr import Apply, Expr, Index, Read, axes_of, conjuncts, kind_of, walk
+from ..ir.expr import Apply, Expr, Index, Read, conjuncts, kind_of, walk
 from ..ir.nodes import Input, Program
 from ..ir.sizes import Unknown, scalar
-from .sizes import compared, every_expr, mentions_index
+from .lengths import compared, every_expr, free_axes, mentions_index
 
 ATTEMPTS = 8
+
+DECIDING = frozenset(["le", "lt", "ge", "gt", "eq", "ne", "floor", "ceil", "round", "sign"])
+"""Operations of floats whose result jumps."""
 
 
 @dataclass(frozen=True)
 class Bounds:
-    """The interval an input's values are drawn from. An end is None where nothing bounds it; `edges`: the ends are admitted too."""
+    """The interval an input's values are drawn from. An end is None where nothing bounds it; edges: whether it is admitted."""
 
     low: float | None = None
     high: float | None = None
@@ -204,11 +207,6 @@ def sample_tensors(
     )
 
 
-def axes_of_input(item: Input) -> tuple[str, ...]:
-    """The axes of an input in stored order."""
-    return tuple(a for dim in item.dims for a in dim)
-
-
 def decides_on_data(program: Program) -> bool:
     """Whether float data choose between values: a pick, a comparison or a rounding of floats. Near a tie rounding may decide."""
     from ..ir.nodes import Pick
@@ -217,18 +215,12 @@ def decides_on_data(program: Program) -> bool:
         return True
     for expr in every_expr(program):
         for inner in walk(expr):
-            if isinstance(inner, Apply) and inner.op in ("le", "lt", "ge", "gt", "eq", "ne", "floor", "ceil", "round", "sign"):
-                if any(kind_of(a) == "float" and any(isinstance(e, Read) for e in walk(a)) for a in inner.args):
-                    return True
+            deciding = isinstance(inner, Apply) and inner.op in DECIDING
+            if deciding and any(kind_of(a) == "float" and any(isinstance(e, Read) for e in walk(a)) for a in inner.args):
+                return True
     return False
 
 
-def axis_lengths(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
-    """The lengths of the free axes that the inputs have: those a caller can choose."""
-    seen = {a for item in program.inputs for a in axes_of_input(item)}
-    return {a.name: sizes[a.name] for a in program.axes if a.size is None and (a.name in seen or not seen)}
-
-
-def empty_axes(expr: Expr) -> bool:
-    """Whether an expression has no free axis."""
-    return not axes_of(expr)
+def caller_sizes(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The lengths of the free axes: those that a caller chooses and the others follow from."""
+    return {name: sizes[name] for name in free_axes(program)}

@@ -1,17 +1,19 @@
 """Sizes for a call: a length for every axis of a program, so that its equations and its `require`s hold.
 
 The free axes are tried one after the other, the wished length first, then its neighbours; an equation or a `require` is asked as
-soon as all its sizes are known, and what fails is undone (chronological backtracking, bounded).
+soon as all its sizes are known, and what fails is undone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 from ..errors import AttnError, AttnNameError, AttnShapeError
 from ..ir.expr import Apply, Expr, Index, Read, Reduce, Size, axes_of, walk
 from ..ir.nodes import Attend, Program, exprs_of
-from ..ir.sizes import Unknown, follow, scalar
+from ..ir.printer import show_expr
+from ..ir.sizes import Unknown, extend, scalar
 
 MAX_STEPS = 4000
 """Lengths tried before giving up."""
@@ -36,7 +38,7 @@ def choose_sizes(
             raise AttnNameError(f"'{program.name}' has no axis '{name}'", None, f"axes: {', '.join(sorted(known))}")
     search = _Search(program, wish, least, most)
     start = dict(fixed or {})
-    found = search.run(start)
+    found, _ = search.run(start)
     if found is None:
         reason = f": {search.reason}" if search.reason else ""
         given = ", ".join(f"{n} = {v}" for n, v in start.items())
@@ -49,35 +51,41 @@ def choose_sizes(
 
 
 class _Search:
+    """Backtracking that jumps: a failure names the axes it depends on, and no other axis is tried again because of it."""
+
     def __init__(self, program: Program, wish: Callable[[str], int], least: int, most: int) -> None:
         self.program = program
         self.wish, self.least, self.most = wish, least, most
         self.steps = 0
         self.reason = ""
-        self.conds = [c.cond for c in program.checks if not c.data and not any(isinstance(e, Read) for e in walk(c.cond))]
+        self.linked = _linked(program)
+        self.conds = [
+            (c.cond, {other for e in walk(c.cond) if isinstance(e, Size) for other in self.linked[e.axis]})
+            for c in program.checks
+            if not c.data and not any(isinstance(e, Read) for e in walk(c.cond))
+        ]
 
-    def run(self, sizes: dict[str, int]) -> dict[str, int] | None:
-        """Sizes that extend these, or None."""
-        try:
-            follow(self.program, sizes)
-        except AttnError as error:
-            self.reason = self.reason or error.message
-            return None
-        if not self.consistent(sizes):
-            return None
-        axis = next((a.name for a in self.program.axes if a.name not in sizes and a.size is None), None)
-        if axis is None:
-            axis = next((a.name for a in self.program.axes if a.name not in sizes), None)
-        if axis is None:
-            return sizes
+    def run(self, sizes: dict[str, int]) -> tuple[dict[str, int] | None, set[str]]:
+        """Sizes that extend these, or None and the axes that this is because of."""
+        clash = self.clash(sizes)
+        if clash is not None:
+            return None, clash
+        unknown = [a for a in self.program.axes if a.name not in sizes]
+        if not unknown:
+            return sizes, set()
+        axis = next((a.name for a in unknown if a.size is None), unknown[0].name)
+        blame: set[str] = set()
         for length in self.lengths(axis):
             self.steps += 1
             if self.steps > MAX_STEPS:
-                return None
-            found = self.run({**sizes, axis: length})
+                return None, set()
+            found, why = self.run({**sizes, axis: length})
             if found is not None:
-                return found
-        return None
+                return found, set()
+            if axis not in why:
+                return None, why
+            blame |= why
+        return None, blame - {axis}
 
     def lengths(self, axis: str) -> Iterator[int]:
         """The wish, then its neighbours, nearest first."""
@@ -89,22 +97,41 @@ class _Search:
                 if self.least <= length <= most:
                     yield length
 
-    def consistent(self, sizes: Mapping[str, int]) -> bool:
-        """Whether everything that can be asked with these sizes holds."""
+    def clash(self, sizes: dict[str, int]) -> set[str] | None:
+        """Add what follows from the equations, ask what can be asked; the axes of the first thing that does not hold, or None."""
+        progress = True
+        while progress:
+            progress = False
+            for axis in self.program.axes:
+                try:
+                    progress |= extend(axis, sizes)
+                except (AttnError, ArithmeticError, ValueError) as error:
+                    self.reason = self.reason or str(getattr(error, "message", error))
+                    return self.linked[axis.name]
         for axis in self.program.axes:
             if axis.size is not None and axis.name in sizes:
                 known, value = _value(axis.size, sizes)
                 if known and value != sizes[axis.name]:
                     self.reason = self.reason or f"axis '{axis.name}' would have sizes {sizes[axis.name]} and {value}"
-                    return False
-        for cond in self.conds:
+                    return self.linked[axis.name]
+        for cond, axes in self.conds:
             known, value = _value(cond, sizes)
             if known and not value:
-                from ..ir.printer import show_expr
-
                 self.reason = self.reason or f"'{show_expr(cond)}' must hold"
-                return False
-        return True
+                return axes
+        return None
+
+
+def _linked(program: Program) -> dict[str, set[str]]:
+    """For each axis, all those that size equations connect it with, itself included."""
+    groups = {a.name: {a.name} for a in program.axes}
+    for axis in program.axes:
+        if axis.size is not None:
+            for inner in walk(axis.size):
+                if isinstance(inner, Size) and groups[inner.axis] is not groups[axis.name]:
+                    merged = groups[axis.name] | groups[inner.axis]
+                    groups.update(dict.fromkeys(merged, merged))
+    return groups
 
 
 def _value(expr: Expr, sizes: Mapping[str, int]) -> tuple[bool, object]:
@@ -123,8 +150,8 @@ def _value(expr: Expr, sizes: Mapping[str, int]) -> tuple[bool, object]:
 def roles(program: Program) -> dict[str, str]:
     """What each axis does in the attends of a program: `key`, `query`, `feature`; axes that are neither are left out.
 
-    A key axis is attended over, a feature is contracted in a score or carried by the mixed value alone, a query axis is one of the
-    rows that keys and values do not have. Twins share their role, and an axis that is both is a key.
+    A key axis is attended over, a feature is contracted in a score or carried by the mixed value alone, a query axis is a row
+    axis that keys and values do not have. An axis whose size follows from another one hands its role on; keys go before features.
     """
     out: dict[str, str] = {}
     for node in program.nodes:
@@ -143,12 +170,25 @@ def roles(program: Program) -> dict[str, str]:
                 out.update({a: "feature" for a in mixed if a not in out})
             out.update({a: "query" for a in node.rows if a not in beside and a not in out})
             out.update(dict.fromkeys(over, "key"))
-    for axis in program.axes:  # a twin's role is that of the axis it copies
-        if isinstance(axis.size, Size) and axis.name in out:
-            other = axis.size.axis
-            if out.get(other) != "key":
-                out[other] = out[axis.name]
+    grouped = {a for item in program.inputs for dim in item.dims if len(dim) > 1 for a in dim}
+    out = {a: role for a, role in out.items() if role != "query" or a not in grouped}  # (g r): heads in groups, no queries
+    for axis in reversed(program.axes):  # an axis that gives the size of another one has its role
+        if axis.size is not None and axis.name in out:
+            for inner in walk(axis.size):
+                if isinstance(inner, Size) and out.get(inner.axis) != "key":
+                    out[inner.axis] = out[axis.name]
     return out
+
+
+def grid_rank(program: Program) -> int:
+    """The largest number of axes that an attend goes over."""
+    return max([len(s.over) for n in program.nodes if isinstance(n, Attend) for s in n.segments] or [1])
+
+
+def pair_count(program: Program, sizes: Mapping[str, int]) -> int:
+    """How many pair values the largest attend has."""
+    found = [math.prod(sizes[a] for a in (*n.rows, *n.over)) for n in program.nodes if isinstance(n, Attend)]
+    return max(found, default=0)
 
 
 def _key_reads(e: Expr, over: set[str]) -> Iterator[tuple[str, ...]]:
@@ -163,8 +203,7 @@ def _key_reads(e: Expr, over: set[str]) -> Iterator[tuple[str, ...]]:
 def sensible(program: Program, tokens: int = 128, features: int = 32, others: int = 2) -> Callable[[str], int]:
     """Wishes for a demonstration: `tokens` keys and queries (shared among the axes of a grid), `features`, and 2 of all else."""
     role = roles(program)
-    grid = max([len(s.over) for n in program.nodes if isinstance(n, Attend) for s in n.segments] or [1])
-    side = max(2, round(tokens ** (1 / grid)))
+    side = max(2, round(tokens ** (1 / grid_rank(program))))
     if not role:  # no attend: neither long axes nor heads to tell apart
         return lambda axis: 8
     return lambda axis: {"key": side, "query": side, "feature": features}.get(role.get(axis, ""), others)
