@@ -13,8 +13,8 @@ _EXPORTS = {
     "compile": "runtime.op", "load": "runtime.op", "patterns": "runtime.op", "Op": "runtime.op",
     **{name: "runtime.jit" for name in ("jit", "axes", "size", "attend", "emitted", "require")},
     **{name: "errors" for name in (
-        "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnShapeError", "AttnValueError", "AttnUnsupportedError",
-        "AttnInternalError",
+        "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnAbsentError", "AttnShapeError", "AttnValueError",
+        "AttnUnsupportedError", "AttnInternalError",
     )},
 }  # fmt: skip
 

@@ -107,6 +107,10 @@ class AttnTypeError(AttnError):
     """A value has the wrong kind (axis, tensor, parameter, float, int, bool) or the wrong axes."""
 
 
+class AttnAbsentError(AttnTypeError):
+    """Something that may be left out was left out, and is needed after all."""
+
+
 class AttnShapeError(AttnError):
     """Tensor shapes do not fit the signature, or a `require` does not hold."""
 

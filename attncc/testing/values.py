@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from ..errors import AttnError, AttnShapeError, AttnValueError
-from ..ir.expr import Apply, Expr, Index, Read, conjuncts, kind_of, walk
+from ..ir.expr import Apply, Expr, Index, Read, children, conjuncts, kind_of, walk
 from ..ir.nodes import Input, Program
 from ..ir.sizes import Unknown, scalar
 from .lengths import compared, every_expr, free_axes, mentions_index
@@ -216,7 +216,7 @@ def decides_on_data(program: Program) -> bool:
     for expr in every_expr(program):
         for inner in walk(expr):
             deciding = isinstance(inner, Apply) and inner.op in DECIDING
-            if deciding and any(kind_of(a) == "float" and any(isinstance(e, Read) for e in walk(a)) for a in inner.args):
+            if deciding and any(kind_of(a) == "float" and any(isinstance(e, Read) for e in walk(a)) for a in children(inner)):
                 return True
     return False
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
-from ...errors import AttnNameError, AttnTypeError, Span
+from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, Span
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, substitute
 from ...ir.ops import OPS
 from ...language import tree
@@ -50,7 +50,7 @@ def to_expr(scope: Scope, value: Value, span: Span, what: str = "a number or a t
     if isinstance(value, AxisRef):
         return value.size() if scope.sizing else value.index()
     if isinstance(value, Absent):
-        raise AttnTypeError(f"'{value.what}' was not given, and this needs it", span, "catch its absence with '?? default'")
+        raise AttnAbsentError(f"'{value.what}' was not given, and this needs it", span, "catch its absence with '?? default'")
     if isinstance(value, Several) and value.called:
         return to_expr(scope, value.items[0], span, what)
     if isinstance(value, Several):
@@ -212,7 +212,7 @@ def static(scope: Scope, node: tree.Expr, what: str) -> Any:
     """Resolve to a value known while compiling."""
     found = value(node, scope)
     if isinstance(found, Absent):
-        raise AttnTypeError(f"'{found.what}' was not given, and {what} needs it", node.span)
+        raise AttnAbsentError(f"'{found.what}' was not given, and {what} needs it", node.span)
     if not is_static(found):
         raise AttnTypeError(
             f"{what} must be known while compiling",
@@ -226,7 +226,7 @@ def static_bool(scope: Scope, node: tree.Expr, what: str) -> bool:
     """Resolve to a truth value known while compiling."""
     found = conjunction(scope, value(node, scope), node.span)
     if isinstance(found, Absent):
-        raise AttnTypeError(f"'{found.what}' was not given, and {what} needs it", node.span)
+        raise AttnAbsentError(f"'{found.what}' was not given, and {what} needs it", node.span)
     if isinstance(found, EXPR_TYPES):
         raise AttnTypeError(
             f"{what} must be known while compiling",

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...errors import AttnNameError, AttnTypeError, Source, Span
+from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, Source, Span
 from ...ir.expr import Apply, Expr, Index, Read, Size, axes_of, kind_of, substitute, walk
 from ...ir.nodes import Attend, Axis, Input, Node, Output, Program, exprs_of, used_by, values_of
 from ...language import tree
@@ -131,7 +131,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
         elif spec.decl.optional:
             scope.names[spec.name] = Absent(spec.name)
         else:
-            raise AttnTypeError(f"input '{spec.name}' is missing", spec.span, "pass it by position or by name")
+            raise AttnAbsentError(f"input '{spec.name}' is missing", spec.span, "pass it by position or by name")
     for name, spec in off.items():
         if name in present and not any(name == other.name for other, _ in specs):
             assert spec.decl.cond is not None
@@ -155,6 +155,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     _settle_params(scope, sig.params)
     outs = list(_outputs(scope, decl))
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
+    scope.outputs = {spec.name: tuple(a for dim in dims for a in dim) for spec, dims in stored}
     _absent_axes(scope, decl)
     run(scope, decl.body)
     outputs = tuple(_output(scope, spec, dims) for spec, dims in stored)
@@ -423,7 +424,7 @@ def result(scope: Scope, spec: InputSpec, dims: tuple[tuple[str, ...], ...]) -> 
         raise AttnNameError(f"output '{spec.name}' is never assigned", spec.span, f"did you mean '{near[0]}'?" if near else "")
     found = scope.get(spec.name)
     if isinstance(found, Absent):
-        raise AttnTypeError(
+        raise AttnAbsentError(
             f"output '{spec.name}' depends on '{found.what}', which was not given",
             spec.span,
             "make the output conditional: 'if present(..)'",
@@ -535,7 +536,7 @@ def _node_axes(node: Node) -> set[str]:
 
 
 def leaves(scope: Scope, dims: tuple[tree.Dim, ...]) -> list[tuple[str, Any]]:
-    """The axes of a signature's dims in order: (name, None), or (name of the sum, names of its parts). Packs are spread out."""
+    """The axes of a signature's dims in order: (name, None), or (name of the sum, for each part its axes). Packs are spread out."""
     out: list[tuple[str, Any]] = []
     for dim in dims:
         if isinstance(dim, tree.AxisDim):
@@ -550,8 +551,8 @@ def leaves(scope: Scope, dims: tuple[tree.Dim, ...]) -> list[tuple[str, Any]]:
         elif isinstance(dim, tree.ProductDim):
             out.extend(leaves(scope, dim.factors))
         elif isinstance(dim, tree.SumDim):
-            inner = tuple(leaf for part in dim.parts for leaf, _ in leaves(scope, (part,))[:1])
-            out.append((" ++ ".join(inner), inner))
+            inner = tuple(tuple(leaf for leaf, _ in leaves(scope, (part,))) for part in dim.parts)
+            out.append((" ++ ".join(" ".join(part) for part in inner), inner))
     return out
 
 
@@ -576,7 +577,7 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
         if off or got is None or isinstance(got[0], Absent):
             if not off and not spec.decl.optional:
                 what = f", and '{got[0].what}' was not given" if got is not None else ""
-                raise AttnTypeError(f"'{decl.name}' needs '{spec.name}'{what}", span)
+                raise AttnAbsentError(f"'{decl.name}' needs '{spec.name}'{what}", span)
             inner.names[spec.name] = Absent(spec.name)
             continue
         e = to_expr(scope, got[0], got[1])
@@ -598,6 +599,7 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     maker.sizes()
     _settle_params(inner, sig.params)
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
+    inner.outputs = {spec.name: tuple(a for dim in dims for a in dim) for spec, dims in stored}
     _absent_axes(inner, decl)
     run(inner, decl.body)
     results = [result(inner, spec, dims) for spec, dims in stored]
@@ -629,6 +631,11 @@ def _bind(
             name = where.left.args[0].value.plain
             rank = static(inner, where.right, "the rank of a pack")
             inner.names[name] = PackOf(tuple(AxisRef(f"{name}{n}", ()) for n in range(rank)))
+    sums = {}  # r = n ++ k: an axis that binds to a direct sum of the caller
+    for _, where, _ in equations:
+        if isinstance(where.left, tree.Name) and isinstance(where.right, tree.Concat):
+            factors = [p.factors if isinstance(p, tree.Product) else (p,) for p in where.right.parts]
+            sums[where.left.plain] = tuple(tuple(f.plain for f in part if isinstance(f, tree.Name)) for part in factors)
     specs: list[tuple[InputSpec, list[tuple[str, Any]], Expr]] = []
     for spec, env, e in actuals:
         with scope_env(inner, env):
@@ -642,7 +649,7 @@ def _bind(
             inner.names[packs[0][1:]] = PackOf(tuple(AxisRef(f"{packs[0][1:]}{n}", ()) for n in range(rank)))
             with scope_env(inner, env):
                 found = leaves(inner, _renamed(spec))
-        specs.append((spec, found, e))
+        specs.append((spec, [(leaf, kind or sums.get(leaf)) for leaf, kind in found], e))
     bound = bind_axes(scope, inner, specs, span)
     for name, v in list(inner.names.items()):
         if isinstance(v, PackOf) and v.items and all(isinstance(i, AxisRef) for i in v.items):
