@@ -60,3 +60,17 @@ def test_a_call_of_several_outputs_stands_for_the_first_inside_an_expression() -
         pattern g(x[a]) -> y[a] { y = 1 + f(x) + f(x)[a = 0] }
     """, pattern="g")  # fmt: skip
     assert torch.equal(op(torch.tensor([1.0, 5.0])), torch.tensor([5.0, 13.0]))
+
+
+def test_the_signature_of_an_output_counts_as_its_brackets() -> None:
+    """It binds the primed axes, and gives the order of the axes, so that dot contracts the last one."""
+    op = attncc.compile("""
+        pattern f(w[d, c], x[b, n, c]) -> y[b, n, d], gram[b, n, n'] {
+          y = sum[c](w * x)
+          gram = dot(y, y')
+        }
+    """)  # fmt: skip
+    w, x = torch.randn(3, 4), torch.randn(2, 5, 4)
+    y, gram = op(w, x)
+    assert torch.allclose(y, x @ w.T)
+    assert torch.allclose(gram, y @ y.mT)

@@ -88,11 +88,15 @@ def _is_call(scope: Scope, node: tree.Expr) -> bool:
 
 
 def bind(scope: Scope, name: str, target: tree.Target, got: Value, source: tree.Expr | None = None) -> None:
-    """Assign a value (or the syntax `source`, resolved under the target's primed axes) to a name."""
+    """Assign a value (or the syntax `source`, resolved under the target's primed axes) to a name.
+
+    An output without brackets has those of the signature: its primed axes are bound, its value keeps their order.
+    """
     axes: list[AxisRef] | None = None
+    like = scope.outputs.get(name, ())
     if target.dims is not None:
         axes = target_axes(scope, target.dims)
-    with scope.binding(axes or []):
+    with scope.binding([AxisRef("", like)] if axes is None else axes):
         if source is not None:
             got = whole(scope, source)
     if isinstance(got, Several) and source is not None and len(got.items) >= 1 and _is_call(scope, source):
@@ -104,7 +108,7 @@ def bind(scope: Scope, name: str, target: tree.Target, got: Value, source: tree.
     if isinstance(got, AxisRef):
         got = got.size() if scope.sizing else got.index()
     if isinstance(got, EXPR_TYPES):
-        got = settle(scope, name, got, None if axes is None else tuple(a for ref in axes for a in ref.atoms), target.span)
+        got = settle(scope, name, got, None if axes is None else tuple(a for ref in axes for a in ref.atoms), target.span, like)
     declare(scope, name, got, target.span)
 
 
@@ -127,8 +131,8 @@ def target_axes(scope: Scope, dims: tuple[tree.Dim, ...]) -> list[AxisRef]:
     return out
 
 
-def settle(scope: Scope, name: str, e: Expr, axes: tuple[str, ...] | None, span: Span) -> Expr:
-    """Make an assigned expression a value of the program, checking the axes on its left.
+def settle(scope: Scope, name: str, e: Expr, axes: tuple[str, ...] | None, span: Span, like: tuple[str, ...] = ()) -> Expr:
+    """Make an assigned expression a value of the program, checking the axes on its left, or else ordering its axes as in `like`.
 
     What costs nothing to compute again stays an expression: plain references, arithmetic on positions and sizes, conditions.
     """
@@ -146,7 +150,8 @@ def settle(scope: Scope, name: str, e: Expr, axes: tuple[str, ...] | None, span:
         return scope.builder.assign(name, e, axes, span)
     if is_plain(e) or is_cheap(e):
         return e
-    return scope.builder.assign(name, e, span=span)
+    order = tuple(sorted(free, key=lambda a: like.index(a) if a in like else -1))
+    return scope.builder.assign(name, e, order, span)
 
 
 def is_cheap(e: Expr) -> bool:
