@@ -83,3 +83,34 @@ def test_a_primed_axis_of_a_called_patterns_output_is_bound_inside_it() -> None:
         o, m = attncc.compile(source.format(axis), pattern="f")(q)
         torch.testing.assert_close(o, expected)
         assert torch.equal(m, seen)
+
+
+def test_an_axis_bound_by_one_argument_is_bound_for_the_next() -> None:
+    """q binds h and d; k has its keys in front of them, which are then all that is left for j."""
+    op = attncc.compile("""
+        pattern f(x[n, (u w)]; heads: int) -> o[n, (u w)] where u = heads {
+          k = 2 * x
+          o = core(x, k, k)
+        }
+        pattern core(q[i, h, d], k[h, j, d], v[h, j, d]) -> o[i, h, d] {
+          attend o over j { score dot(q, k)  normalize softmax  mix v }
+        }
+    """, pattern="f", heads=2)
+    x = torch.randn(5, 6, dtype=torch.float64)
+    q = x.reshape(5, 2, 3).transpose(0, 1)
+    expected = ((2 * q @ q.mT).softmax(-1) @ (2 * q)).transpose(0, 1).reshape(5, 6)
+    torch.testing.assert_close(op(x), expected)
+
+
+def test_an_axis_named_as_a_direct_sum_binds_to_one() -> None:
+    """Formal r = a ++ (b c) meets the caller's direct sum, whatever the order of the argument's axes; its parts get their names."""
+    op = attncc.compile("""
+        pattern f(x[m, p], y[u, w, p]) -> o[p] { o = total(concat[m ++ (u w)](x, y)) }
+        pattern total(z[p, r]) -> o[p] where r = a ++ (b c) {
+          s, t = split(z)
+          o = sum[a](s) + sum[b, c](t * b * c)
+        }
+    """, pattern="f")
+    x, y = torch.randn(2, 4, dtype=torch.float64), torch.randn(3, 5, 4, dtype=torch.float64)
+    weights = torch.arange(3.0)[:, None] * torch.arange(5.0)
+    torch.testing.assert_close(op(x, y), x.sum(0) + (y * weights[..., None]).sum((0, 1)))

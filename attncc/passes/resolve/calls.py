@@ -357,8 +357,9 @@ def bind_axes(
 ) -> dict[str, Expr]:
     """Bind a called pattern's axes to the caller's, argument by argument; give each argument under its final axes.
 
-    An axis binds to the caller's axis of the same name; what is left on both sides binds in order; axes of an argument beyond
-    its signature ride along as batch. Two formal axes that meet the same axis of the caller are kept apart by a primed copy.
+    An axis binds to the caller's axis of the same name, else to what an earlier argument has bound it to; what is left on both
+    sides binds in order; axes of an argument beyond its signature ride along as batch. Two formal axes that meet the same axis of
+    the caller are kept apart by a primed copy.
     """
     out: dict[str, Expr] = {}
     owner: dict[str, str] = {}
@@ -374,6 +375,12 @@ def bind_axes(
             else:
                 pairs.append((leaf, atoms))
                 free = [a for a in free if a not in atoms]
+        for leaf in tuple(loose):  # an axis that an earlier argument has bound is the same one here, where this argument has it
+            atom = owner.get(f"{leaf}/0")
+            if atom in free and f"{leaf}/1" not in owner:
+                pairs.append((leaf, (atom,)))
+                loose.remove(leaf)
+                free.remove(atom)
         if loose and len(loose) == len(free):
             pairs.extend((leaf, (atom,)) for leaf, atom in zip(loose, free, strict=True))
             free = []
@@ -416,16 +423,17 @@ def _size(atom: str) -> Expr:
 
 
 def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:
-    """The atoms of the argument that a formal axis binds to by name: the caller's axis, product or direct sum of that name."""
-    if isinstance(kind, tuple):  # a direct sum of named parts
-        for atom in free:
-            parts = scope.builder.axes[atom].parts
-            if len(parts) == len(kind):
-                for name, part in zip(kind, parts, strict=True):
-                    inner.names.setdefault(name, AxisRef(name, part))
-                return (atom,)
-        return None
+    """The atoms of the argument that a formal axis binds to: the caller's axis or product of that name, or a direct sum that fits."""
     found = scope.find_axis(leaf)
     if isinstance(found, AxisRef) and all(a in free for a in found.atoms):
         return found.atoms
-    return (leaf,) if leaf in free else None
+    if not isinstance(kind, tuple):
+        return (leaf,) if leaf in free else None
+    for atom in free:  # a direct sum with as many parts, of as many factors each
+        parts = scope.builder.axes[atom].parts
+        if len(parts) == len(kind) and all(len(names) in (1, len(part)) for names, part in zip(kind, parts, strict=True)):
+            for names, part in zip(kind, parts, strict=True):
+                for name, atoms in zip(names, [part] if len(names) == 1 else [(a,) for a in part], strict=True):
+                    inner.names.setdefault(name, AxisRef(name, atoms))
+            return (atom,)
+    return None
