@@ -109,7 +109,7 @@ class ToSympy:
         found = self.convert(expr)
         return self.where(found, sympy.Integer(1), sympy.Integer(0)) if kind_of(expr) == "bool" else found
 
-    def relation_of(self, op: str, args: tuple[Expr, ...]) -> Sym:
+    def relation_of(self, op: str, args: tuple[Expr, ...]) -> Sym | None:
         if op in ("eq", "ne") and all(kind_of(a) == "bool" for a in args):
             return (sympy.Equivalent if op == "eq" else sympy.Xor)(*[self.convert(a) for a in args])
         return self.relation(op, self.number(args[0]), self.number(args[1]))
@@ -165,8 +165,9 @@ class ToSympy:
             return yes if cond == sympy.true else no
         return sympy.Piecewise((yes, cond), (no, True), evaluate=False)
 
-    def relation(self, op: str, a: Sym, b: Sym) -> Sym:
-        return RELATIONS[op](a, b)
+    def relation(self, op: str, a: Sym, b: Sym) -> Sym | None:
+        """A comparison; None, so opaque, with a Piecewise in it: as a condition sympy would solve that over the reals."""
+        return None if a.has(sympy.Piecewise) or b.has(sympy.Piecewise) else RELATIONS[op](a, b)
 
 
 def _unless_stuck(x: Sym) -> Sym | None:

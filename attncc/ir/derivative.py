@@ -81,9 +81,11 @@ def chain(op: str, args: tuple[Expr, ...], k: int, t: Expr) -> Expr | None:
 
 
 def _times(t: Expr, factor: Expr) -> Expr:
-    """t * factor, without a factor 1.0."""
+    """t * factor, a float, without a factor 1.0."""
     if t == ONE:
-        return factor
+        if isinstance(factor, Const):
+            return Const(float(factor.value))
+        return factor if kind_of(factor) == "float" else Apply("to_float", (factor,))
     return t if factor == ONE else Apply("mul", (t, factor))
 
 

@@ -106,12 +106,13 @@ class Simplifier(ToSympy):
     def where(self, cond: Sym, yes: Sym, no: Sym) -> Sym:
         return yes if yes == no else super().where(cond, yes, no)
 
-    def relation(self, op: str, a: Sym, b: Sym) -> Sym:
+    def relation(self, op: str, a: Sym, b: Sym) -> Sym | None:
         if op in ("ge", "gt"):
             return self.relation("le" if op == "ge" else "lt", b, a)
-        gap = sympy.expand(b - a)
         if op == "ne":
-            return sympy.Not(self.relation("eq", a, b))
+            equal = self.relation("eq", a, b)
+            return None if equal is None else sympy.Not(equal)
+        gap = sympy.expand(b - a)
         if op == "eq":
             if gap == 0:
                 return sympy.true
@@ -123,6 +124,8 @@ class Simplifier(ToSympy):
                 return sympy.true
             if self.proves(-gap - 1 + strict):
                 return sympy.false
+        if gap.has(sympy.Piecewise):
+            return None
         terms = sympy.Add.make_args(gap)
         left = sympy.Add(*[-t for t in terms if t.could_extract_minus_sign()])
         return RELATIONS[op](left, gap + left, evaluate=False)
