@@ -30,8 +30,8 @@ def literals(decl: tree.Pattern) -> dict[str, Any]:
         if isinstance(item, tree.Param) and item.name.plain:
             if item.type.kind == "enum" and len(item.type.values) == 1:
                 out[item.name.plain] = item.type.values[0]
-            elif item.type.kind in ("true", "false"):
-                out[item.name.plain] = item.type.kind == "true"
+            elif item.type.kind == "bool" and item.type.values:
+                out[item.name.plain] = item.type.values[0] == "true"
     return out
 
 

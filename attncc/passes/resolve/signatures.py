@@ -143,13 +143,11 @@ def check_param(name: str, kind: tree.Type, given: Any, span: Span | None, scope
         raise bad(f"given ({type_text(kind)})")
     match kind.kind:
         case "bool":
-            if isinstance(given, bool) or (isinstance(given, EXPR_TYPES)):
+            if kind.values and given is not (kind.values[0] == "true"):
+                raise bad(kind.values[0])
+            if isinstance(given, bool) or isinstance(given, EXPR_TYPES):
                 return given
             raise bad("true or false")
-        case "true" | "false":
-            if given is (kind.kind == "true"):
-                return given
-            raise bad(kind.kind)
         case "int":
             if isinstance(given, EXPR_TYPES) or (isinstance(given, int) and not isinstance(given, bool)):
                 return given
@@ -218,6 +216,8 @@ def type_text(kind: tree.Type) -> str:
     match kind.kind:
         case "enum":
             return " | ".join(f'"{v}"' for v in kind.values) + mark
+        case "bool" if kind.values:
+            return kind.values[0] + mark
         case "list":
             inner = ""
             if isinstance(kind.length, tree.Num):
@@ -242,8 +242,6 @@ def bind_params(scope: Scope, sig: Signature, given: dict[str, tuple[Value, Span
             scope.names[name] = Lazy(lambda d=decl, n=name: default_of(scope, n, d), decl.span, name)
         elif decl.type.optional:
             scope.names[name] = Absent(name)
-        elif decl.type.kind in ("true", "false"):
-            scope.names[name] = decl.type.kind == "true"
         else:
             scope.names[name] = Lazy(lambda d=decl, n=name: _missing(n, d), decl.span, name)
 
