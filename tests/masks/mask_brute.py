@@ -133,9 +133,14 @@ def _scalars(at: Numbers | None) -> dict[str, Array]:
 
 
 def check_all(
-    plan: MaskPlan, sizes: Numbers, tile: Numbers, at: Numbers | None = None, data: Arrays | None = None
+    plan: MaskPlan,
+    sizes: Numbers,
+    tile: Numbers,
+    at: Numbers | None = None,
+    data: Arrays | None = None,
+    starts: tuple[str, ...] = ("range", "grid"),
 ) -> list[Stats]:
     """Forward and transposed, tiles that begin anywhere and tiles on a grid; and the residual."""
     check_residual(plan, sizes, at, data)
-    ways = [(transposed, start) for transposed in (False, True) for start in ("range", "grid")]
+    ways = [(transposed, start) for transposed in (False, True) for start in starts]
     return [check(plan, sizes, tile, at, data, transposed, start) for transposed, start in ways]

@@ -69,7 +69,7 @@ JOINTLY_FULL = ("not self", "outside a window", "global and window")
 
 @pytest.mark.parametrize("name", ONE_AXIS)
 def test_one_axis(name: str) -> None:
-    for seed in range(20):
+    for seed in range(16):
         r = random.Random(seed)
         n = r.randint(1, 40)
         m = n if seed % 2 else r.randint(1, 40)
@@ -85,7 +85,7 @@ def test_global_and_window(seed: int) -> None:
     _exact(check_all(plan, {"i": n, "j": n}, {a: r.choice((1, 3, 4, 8, 16)) for a in "ij"}), False)
 
 
-@pytest.mark.parametrize(("dims", "longest", "count"), [(1, 40, 40), (2, 9, 24), (3, 5, 12)])
+@pytest.mark.parametrize(("dims", "longest", "count"), [(1, 40, 24), (2, 9, 16), (3, 5, 8)])
 @pytest.mark.parametrize("is_causal", [False, True])
 def test_neighborhood(dims: int, longest: int, count: int, is_causal: bool) -> None:
     axes = ("z", "y", "x")[-dims:]

@@ -29,10 +29,11 @@ def _check(data: st.DataObject, rows: tuple[str, ...], keys: tuple[str, ...], lo
         "keep": random.random(6) < 0.6,
     }
     plan = analyse(mask, rows, keys, tables=TABLES, split=data.draw(st.booleans(), label="split"))
-    check_all(plan, sizes, tile, {"b": 0}, reads)
+    start = data.draw(st.sampled_from(("range", "range", "grid")), label="start")
+    check_all(plan, sizes, tile, {"b": 0}, reads, (start,))
 
 
-@settings(SLOW, max_examples=120)
+@settings(SLOW, max_examples=100)
 @given(st.data())
 def test_one_axis(data: st.DataObject) -> None:
     _check(data, ("i",), ("j",), 14)

@@ -164,8 +164,11 @@ class Algebra:
 
     def nonneg(self, lin: Linear) -> bool:
         """Whether a sum is proven to be at least 0 wherever its positions are inside their axes."""
+        ranges = {t: self._known(t) for t, _ in lin.terms}
+        if any(ranges[t][c < 0] is None and (c > 0 or _axis(t) is None) for t, c in lin.terms):
+            return False
         sums = dict(lin.terms)
-        for t in list(sums):  # an axis' first position in a tile is at most its last
+        for t in ranges:  # an axis' first position in a tile is at most its last
             match t:
                 case Read(source, (), "int") if source.endswith(".first") and sums[t] < 0:
                     end = Read(source.removesuffix(".first") + ".last", (), "int")
@@ -173,21 +176,19 @@ class Algebra:
                         common = min(-sums[t], sums[end])
                         sums[t] += common
                         sums[end] -= common
-        out, alive = constant(lin.const), set[Expr]()
+        low, sizes, alive = lin.const, dict[Expr, int](), set[Expr]()
         for t, c in sums.items():
             axis = _axis(t)
             if axis is None or axis in self.last or t in self.facts:
-                out = out + term(t, c) if c else out
+                sizes[t] = sizes.get(t, 0) + c
                 continue
-            size = self.linear(Size(axis))
-            alive.update(s for s, _ in size.terms)
-            out = out + ((size - 1) * c if c < 0 else constant(0))
-        low = out.const
-        for t, c in out.terms:
-            a, b = self._known(t)
-            if isinstance(t, Size) and t in alive:
-                a = 1
-            bound = a if c > 0 else b
+            limit = self.limit(axis)
+            alive.update(s for s, _ in limit.terms if isinstance(s, Size))
+            for s, d in limit.terms if c < 0 else ():
+                sizes[s] = sizes.get(s, 0) + c * d
+            low += limit.const * c if c < 0 else 0
+        for t, c in sizes.items():
+            bound = (1 if t in alive and c > 0 else (ranges.get(t) or self._known(t))[c < 0]) if c else 0
             if bound is None:
                 return False
             low += c * bound
