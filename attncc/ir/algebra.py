@@ -50,13 +50,14 @@ def from_sympy(value: Any) -> Expr:
     return from_sympy(value)
 
 
-def simplify_int(expr: Expr, nonempty: Iterable[str] = ()) -> Expr:
+def simplify_int(expr: Expr, nonempty: Iterable[str] = (), keep_axes: bool = False) -> Expr:
     """An equal expression with its int and bool parts made smaller where that can be proved; floats stay as they are.
 
     Equal wherever the first one is defined: no division by zero, no `exact` with a remainder. nonempty: axes that have a position
-    wherever the expression is evaluated, beside its own free axes.
+    wherever the expression is evaluated, beside its own free axes. keep_axes: the free axes stay the same, and in order, as they
+    must for a pair value of an attend, whose reads list the axes of its expression.
     """
-    return _simplify(expr, frozenset(nonempty).union(axes_of(expr)))
+    return _simplify(expr, frozenset(nonempty).union(axes_of(expr)), keep_axes)
 
 
 def holds(cond: Expr, nonempty: Iterable[str] = ()) -> bool | None:
@@ -67,7 +68,7 @@ def holds(cond: Expr, nonempty: Iterable[str] = ()) -> bool | None:
 
 
 @lru_cache(maxsize=4096)
-def _simplify(expr: Expr, alive: frozenset[str]) -> Expr:
+def _simplify(expr: Expr, alive: frozenset[str], keep: bool) -> Expr:
     from .simplify import simplify
 
-    return simplify(expr, alive)
+    return simplify(expr, alive, keep)

@@ -29,7 +29,7 @@ from .nodes import (
     Segment,
     values_of,
 )
-from .ops import ALONG, KINDS, OPS, REDUCERS, result_kind
+from .ops import ALONG, KINDS, OPS, REDUCERS
 
 Tree = Any
 """A lark tree or token."""
@@ -229,7 +229,8 @@ class Builder:
             mask = None if not inner.mask else self.expr(inner.mask[0].children[0])
             segments.append((axes, tuple(scores), mask))
             mixes.append(inner.mix)
-        self.kinds = outer | {title: result_kind("same", kinds) for title, kinds in local.items()} | {"admitted": "bool"}
+        self.kinds = outer | {title: kinds[0] if over is not None else "float" for title, kinds in local.items()}
+        self.kinds["admitted"] = "bool"
         maps = self.weights(found.map)
         posts = self.weights(found.post)
         mixed = [None if not mix else self.expr(mix[0].children[0]) for mix in mixes]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..errors import Span
 from .check import Scope, check_assign, check_expr, check_kind, show_axes, within
-from .expr import Expr, axes_of, sources_of
+from .expr import Expr, axes_of
 from .nodes import Attend, Segment, Value, pair_values
 from .ops import result_kind
 from .rules import fail
@@ -19,23 +19,21 @@ def check_attend(node: Attend, scope: Scope) -> None:
     _keys(node, scope, title)
     if node.empty not in ("zero", "uniform", "error") or node.order not in ("auto", "left", "right"):
         fail("attend-word", f"{title} says 'empty {node.empty}' and 'order {node.order}'", node.span)
+    names = [[name for name, _ in segment.scores] for segment in node.segments]
+    if any(found != names[0] for found in names):
+        listed = " and ".join(show_axes(found) for found in names)
+        fail("attend-scores", f"the segments of {title} have the scores {listed}", node.span)
     taken = {node.name} if node.name else set()
     inside = [_segment(segment, node, scope, taken) for segment in node.segments]
+    taken.update(names[0])
     pairs = (*node.rows, *node.over)
-    shared = [v for v in inside[0].values.values() if all(v.name in s.values for s in inside) and v.name not in scope.values]
-    for value in shared:
-        kinds = {s.values[value.name].kind for s in inside}
-        used = {s for e in (*(e for _, e in (*node.maps, *node.posts)), *(m.expr for m in node.emits)) for s in sources_of(e)}
-        if len(kinds) > 1 and value.name in used:
-            fail("attend-scores", f"score '{value.name}' of {title} is {' and '.join(sorted(kinds))}", node.span)
-    known = pair_values(node)
-    local = [replace(value, axes=known[value.name].axes) for value in shared] + [known["admitted"]]
-    outer = scope.plus(local)
-    taken |= {v.name for s in inside for v in s.values.values() if v.name not in scope.values}
+    bare = replace(node, maps=(), posts=())
+    outer = scope.plus(pair_values(bare).values())
     weight: tuple[str, frozenset[str]] | None = None
-    for name, expr in (*node.maps, *node.posts):
+    for n, (name, expr) in enumerate((*node.maps, *node.posts), 1):
         weight = _pair_value(name, expr, pairs, outer, taken, title, node.span)
-        outer = outer.plus([known[name]])
+        cut = len(node.maps)
+        outer = outer.plus([pair_values(replace(bare, maps=node.maps[:n], posts=node.posts[: max(n - cut, 0)]))[name]])
     _mix(node, inside, outer, weight, scope, title)
     for emit in node.emits:
         _local_name(emit.name, outer, taken, emit.span or node.span)

@@ -105,6 +105,7 @@ def _live_nodes(nodes: tuple[Node, ...], needed: set[str]) -> tuple[tuple[Node, 
 
 
 def trim(node: Node, needed: set[str]) -> Node:
+    """The node without what is only there for values that are not needed."""
     if isinstance(node, Attend):
         return _trim_attend(node, needed)
     return _trim_fold(node, needed) if isinstance(node, Fold) else node
@@ -129,14 +130,18 @@ def _trim_attend(node: Attend, needed: set[str]) -> Attend:
         segments = tuple(replace(segment, mix=None) for segment in segments)
     posts = [(name, expr) for name, expr in reversed(node.posts) if keep(name, expr)]
     maps = [(name, expr) for name, expr in reversed(node.maps) if keep(name, expr)]
-    trimmed = []
-    for segment in segments:
-        if segment.mask is not None:
-            read.update(sources_of(segment.mask))
-        scores = [(name, expr) for name, expr in reversed(segment.scores) if keep(name, expr)]
-        trimmed.append(replace(segment, scores=tuple(reversed(scores))))
+    masks = [segment.mask for segment in segments if segment.mask is not None]
+    read.update(source for mask in masks for source in sources_of(mask))
+    if "admitted" in read and not masks:  # its axes are then those of all scores
+        read.update(name for segment in segments for name, _ in segment.scores)
+    for row in reversed(list(zip(*(segment.scores for segment in segments), strict=True))):  # a score is kept in all segments
+        if row[0][0] in read:
+            read.update(source for _, expr in row for source in sources_of(expr))
+    segments = tuple(
+        replace(segment, scores=tuple(score for score in segment.scores if score[0] in read)) for segment in segments
+    )
     return replace(
-        node, segments=tuple(trimmed), maps=tuple(reversed(maps)), posts=tuple(reversed(posts)), emits=tuple(reversed(emits))
+        node, segments=segments, maps=tuple(reversed(maps)), posts=tuple(reversed(posts)), emits=tuple(reversed(emits))
     )
 
 

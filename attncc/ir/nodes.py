@@ -342,5 +342,6 @@ def map_exprs(node: Node, new: Callable[[Expr], Expr]) -> Node:
         case Fold():
             return replace(node, start=new(node.start), stop=new(node.stop), step=new(node.step), body=inside(node.body))
         case Call():
+            formals = tuple(replace(f, expr=new(f.expr)) for f in node.formals)
             cotangents = tuple(replace(c, body=inside(c.body)) for c in node.cotangents)
-            return replace(node, body=inside(node.body), cotangents=cotangents)
+            return replace(node, formals=formals, body=inside(node.body), cotangents=cotangents)

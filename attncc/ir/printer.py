@@ -17,7 +17,7 @@
       mask j <= i
       map p = sigmoid(s[b, i, j])
       mix q[b, j, d]
-      emit lse[b, i]: float = lse[j | admitted[b, i, j]](s[b, i, j])
+      emit lse[b, i]: float = lse[j | admitted[i, j]](s[b, i, j])
       empty zero
       order auto
     }

@@ -19,7 +19,7 @@ RULES: dict[str, str] = {
     "name-known": "a value is defined before it is read, and visible where it is read; checks see the inputs alone",
     # expressions
     "kind-known": "a kind is bool, int, float or complex; what crosses the signature is not complex",
-    "read-arity": "a read has one position for each axis of the value, in its order",
+    "read-arity": "a read has one position for each axis of the value, in its order (for pair values: nodes.pair_values)",
     "read-kind": "a read has the kind of the value",
     "read-int": "a position is an int",
     "op-known": "operations, reductions and functions along axes are those of ops.py",
@@ -35,7 +35,7 @@ RULES: dict[str, str] = {
     # attend
     "attend-keys": "one segment has no keys axis; several have one, a direct sum whose parts are their axes, each once",
     "attend-pairs": "rows and keys have no axis in common, and scores, mask, maps and posts have no axis beside them",
-    "attend-scores": "a score that is read outside its segment has the same kind in every segment",
+    "attend-scores": "all segments of an attend have the same scores, by name and in order",
     "attend-mix": "a mixing attend has a weight and a name, another has neither name nor axes and kind float",
     "attend-axes": "the result has every axis of weight and mix that is not summed, and no key axis",
     "attend-word": "empty is zero, uniform or error; order is auto, left or right",

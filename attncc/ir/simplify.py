@@ -14,7 +14,7 @@ from typing import Any
 import sympy
 
 from .bridge import RELATIONS, Atom, NoExpr, ToSympy, from_sympy
-from .expr import TRUE, Along, Apply, Expr, Index, Reduce, Size, kind_of, rebuild, walk
+from .expr import TRUE, Along, Apply, Expr, Index, Reduce, Size, axes_of, kind_of, rebuild, walk
 
 Sym = Any
 
@@ -23,13 +23,13 @@ MAX_NODES = 300
 _GIVES_UP = (NoExpr, sympy.PolynomialError, NotImplementedError, RecursionError)
 
 
-def simplify(expr: Expr, alive: frozenset[str]) -> Expr:
-    """The expression with its int and bool parts simplified. alive: axes known not to be empty."""
+def simplify(expr: Expr, alive: frozenset[str], keep: bool) -> Expr:
+    """The expression with its int and bool parts simplified. alive: axes known not to be empty. keep: free axes stay so."""
     if isinstance(expr, Apply) and kind_of(expr) in ("int", "bool"):
-        found = _candidate(expr, alive)
-        if found is not None:
+        found = _candidate(expr, alive, keep)
+        if found is not None and (not keep or axes_of(found) == axes_of(expr)):
             return found
-    return _inside(expr, alive)
+    return _inside(expr, alive, keep)
 
 
 def decide(cond: Expr, alive: frozenset[str]) -> bool | None:
@@ -41,20 +41,20 @@ def decide(cond: Expr, alive: frozenset[str]) -> bool | None:
     return True if found == sympy.true else False if found == sympy.false else None
 
 
-def _inside(expr: Expr, alive: frozenset[str]) -> Expr:
+def _inside(expr: Expr, alive: frozenset[str], keep: bool) -> Expr:
     """The expression with its parts simplified, and without a condition that always holds."""
     inner = alive.union(expr.axes) if isinstance(expr, Reduce | Along) else alive
-    out = rebuild(expr, lambda part: simplify(part, inner))
+    out = rebuild(expr, lambda part: simplify(part, inner, keep))
     return replace(out, cond=None) if isinstance(out, Reduce | Along) and out.cond == TRUE else out
 
 
-def _candidate(expr: Expr, alive: frozenset[str]) -> Expr | None:
+def _candidate(expr: Expr, alive: frozenset[str], keep: bool) -> Expr | None:
     """A smaller equal expression of the same kind, when there is one."""
     size = sum(1 for _ in walk(expr))
     if size > MAX_NODES:
         return None
     try:
-        found = from_sympy(Simplifier(alive).convert(expr))
+        found = from_sympy(Simplifier(alive, keep).convert(expr))
     except _GIVES_UP:
         return None
     return found if kind_of(found) == kind_of(expr) and sum(1 for _ in walk(found)) < size else None
@@ -63,15 +63,16 @@ def _candidate(expr: Expr, alive: frozenset[str]) -> Expr | None:
 class Simplifier(ToSympy):
     """A conversion that decides what it can while it converts."""
 
-    def __init__(self, alive: frozenset[str]) -> None:
+    def __init__(self, alive: frozenset[str], keep: bool = False) -> None:
         super().__init__()
         self.alive = alive
+        self.keep = keep
 
     def size(self, axis: str) -> Sym:
         return Atom(Size(axis), integer=True, **{"positive" if axis in self.alive else "nonnegative": True})
 
     def atom(self, expr: Expr, kind: str) -> Sym:
-        return super().atom(_inside(expr, self.alive), kind)
+        return super().atom(_inside(expr, self.alive, self.keep), kind)
 
     def floordiv(self, a: Sym, b: Sym) -> Sym:
         whole, rest = _split(a, b)

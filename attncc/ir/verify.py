@@ -1,9 +1,10 @@
 """`verify(program)` holds a program to the rules of rules.py. It runs after every pass and names the first rule that is broken.
 
-Scopes: a value is visible from the node after the one that defines it. Inside an attend the clauses also see the names of earlier
-clauses, over rows and keys, and from the maps on `admitted`; a segment's clauses see its own scores over its own axes, and a mix
-sees the maps and posts when there is one segment. Inside a fold the body sees the counter and the carried values; after it only
-the carried values remain. Inside a call the body sees the formals, and a cotangent also the body's values and the gradient.
+Scopes: a value is visible from the node after the one that defines it. Inside an attend the clauses also see the names of
+earlier clauses, with the axes of `nodes.pair_values`, and from the maps on `admitted`; a segment's clauses see its own scores,
+and a mix sees the maps and posts too when there is one segment. Inside a fold the body sees the counter and the carried values;
+after it only the carried values remain. Inside a call the body sees the formals, a cotangent also the body's values and the
+gradient.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ir_exprs import NAMES
 from ir_exprs import Maker as ExprMaker
 
-from attncc.ir.expr import Apply, Const, Expr, Size, kind_of
+from attncc.ir.expr import Apply, Const, Expr, Size, axes_of, kind_of
 from attncc.ir.nodes import (
     Assign,
     Attend,
@@ -25,6 +25,7 @@ from attncc.ir.nodes import (
     Program,
     Segment,
     Value,
+    pair_values,
     values_of,
 )
 from attncc.ir.ops import result_kind
@@ -80,26 +81,27 @@ class Maker(ExprMaker):
             scores = []
             for name, kind in zip(names, kinds, strict=True):
                 scores.append((name, self.expr(kind, inside)))
-                self.values.append(Value(name, inside, kind))
+                self.values.append(Value(name, axes_of(scores[-1][1]), kind))
             mask = self.expr("bool", inside, 2) if self.coin() else None
             segments.append(Segment(over, tuple(scores), mask))
-        self.values = [*outer, *(Value(n, pairs, k) for n, k in zip(names, kinds, strict=True)), Value("admitted", pairs, "bool")]
-        weights: list[tuple[str, Expr]] = []
+        node = Attend("", (), "float", rows, tuple(segments), (), keys=keys)
+        self.values = [*outer, *pair_values(node).values()]
         for _ in range(self.number(0, 3)):
             kind = str(self.pick(["float", "float", "int"]))
-            expr = self.expr(kind, pairs)
-            weights.append((self.local(used), expr))
-            self.values.append(Value(weights[-1][0], pairs, kind))
-        cut = self.number(min(1, len(weights)), len(weights))
-        node = Attend("", (), "float", rows, tuple(segments), tuple(weights[:cut]), tuple(weights[cut:]), keys=keys)
+            weight = (self.local(used), self.expr(kind, pairs))
+            if node.posts or (node.maps and self.coin()):
+                node = replace(node, posts=(*node.posts, weight))
+            else:
+                node = replace(node, maps=(*node.maps, weight))
+            self.values = [*outer, *pair_values(node).values()]
+        weights = (*node.maps, *node.posts)
         extra = self.some([a for a in self.axes if a not in busy and a not in rows], 0, 1)
         if weights and self.coin():
             mixes: list[Expr | None] = []
             for segment in segments:
                 local = self.values
                 if len(segments) > 1:
-                    inside = (*rows, *segment.over)
-                    self.values = [*outer, *(Value(n, inside, k) for n, k in zip(names, kinds, strict=True))]
+                    self.values = [*outer, *(Value(n, axes_of(e), kind_of(e)) for n, e in segment.scores)]
                 mixes.append(self.expr("float", (*rows, *segment.over, *extra), 2))
                 self.values = local
             segments = [replace(s, mix=m) for s, m in zip(segments, mixes, strict=True)]

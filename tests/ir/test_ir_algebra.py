@@ -109,6 +109,14 @@ def test_simplified_integers_are_equal(expr):
     same_everywhere(expr, found)
 
 
+@given(conditions())
+@settings(max_examples=100, deadline=None)
+def test_axes_can_be_kept(cond):
+    found = simplify_int(cond, keep_axes=True)
+    assert axes_of(found) == axes_of(cond)
+    same_everywhere(cond, found)
+
+
 @given(integers())
 @settings(max_examples=150, deadline=None)
 def test_converted_integers_are_equal(expr):
@@ -189,6 +197,15 @@ def test_facts_are_those_of_the_expression():
     assert simplify_int(some, nonempty=["j"]) == Const(True)
     assert to_sympy(some) not in (sympy.true, sympy.false)
     assert to_sympy(some, nonempty=True) == sympy.true
+
+
+def test_axes_are_kept_when_asked():
+    text = parse_expr("j + i + 0 * i + (k - k + 1 - 1)")
+    assert show_expr(simplify_int(text)) == "i + j"
+    assert axes_of(simplify_int(text, keep_axes=True)) == ("j", "i", "k")
+    assert (
+        show_expr(simplify_int(parse_expr("x[i + 1 - 1] * (j + i - 1 + 1)", KINDS), keep_axes=True)) == "x[i] * (j + i - 1 + 1)"
+    )
 
 
 def test_symbols_keep_kinds_apart():

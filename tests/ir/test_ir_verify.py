@@ -39,7 +39,7 @@ o[d, b, i, t]: float = attend rows (b, i) over (j) {
   emit f[k]: float = sum[i, j | j mod |k| == k](e[i, j])
 }
 o2[b, i, d]: float = attend rows (b, i) keys (r) {
-  over (j) { score s = q[b, i, 0] + j; score only = 1; mix q[b, j, d] * only[b, i, j] }
+  over (j) { score s = q[b, i, 0] + j; mix q[b, j, d] * s[b, i, j] }
   over (k) { score s = q[b, i, 1] + k; mask s[b, i, k] > 0.0 }
   map p = exp(s[b, i, r])
 }
@@ -149,8 +149,8 @@ name-once: 'a' is defined twice
     a[]: int = attend rows () over (j) { map a = j; mix 1 }
 name-once: 'a' is defined twice
     a[]: int = attend rows () over (j) { map p = j; mix 1; emit a[]: int = 3 }
-name-once: 'only' is defined twice
-    attend rows () keys (r) { over (j) { score only = 1 }; over (k) {}; map only = 2 }
+name-once: 's' is defined twice
+    attend rows () keys (r) { over (j) { score s = 1 }; over (k) { score s = 1 }; map s = 2 }
 name-once: a value may not be called 'admitted'
     attend rows () over (j) { score admitted = j }
 name-once: 'x' is defined twice
@@ -175,8 +175,6 @@ name-known: 'a' is not defined here
     fold n = 1 .. 2 by 1 { carry y[]: float = z then a }
 name-known: 'a' is not defined here
     c[]: float = call grad(a, x)
-name-known: 's' is not defined here
-    attend rows () keys (r) { over (j) { score s = 1 }; over (k) { }; map p = s[r] }
 kind-known: input 'y' is complex
     input y[]: complex
 kind-known: output 'y' is complex
@@ -253,8 +251,14 @@ attend-pairs: 'p' of an attend has axes (b, j), and its expression also (i)
     attend rows (b) over (j) { map p = i }
 attend-pairs: 'p' of an attend has axes (r), and its expression also (j)
     attend rows () keys (r) { over (j) { }; over (k) { }; map p = j }
-attend-scores: score 's' of an attend is float and int
-    attend rows () keys (r) { over (j) { score s = 1 }; over (k) { score s = 1.0 }; map p = s[r] }
+attend-scores: the segments of an attend have the scores (s) and ()
+    attend rows () keys (r) { over (j) { score s = 1 }; over (k) { } }
+attend-scores: the segments of an attend have the scores (s, n) and (n, s)
+    attend rows () keys (r) { over (j) { score s = 1; score n = 1 }; over (k) { score n = 1; score s = 1 } }
+read-arity: 's' has axes (b, j) and is read at 1 positions, in 'p' of an attend
+    attend rows (b) over (j) { score s = b + j; map p = s[j] }
+read-arity: 'p' has axes (j, b) and is read at 1 positions, in 'e'
+    attend rows (b) over (j) { score s = j; mask b < 1; map p = s[j]; emit e[j]: int = p[j] }
 attend-mix: attend 'a' has no weight
     a[]: float = attend rows () over (j) { mix 1.0 }
 attend-mix: attend 'a' has no mix
