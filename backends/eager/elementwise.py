@@ -36,7 +36,8 @@ BODIES: dict[str, Callable[..., torch.Tensor]] = {
     "sqrt": torch.sqrt, "rsqrt": torch.rsqrt, "exp": torch.exp, "exp2": torch.exp2, "expm1": torch.expm1, "log": torch.log,
     "log2": torch.log2, "log1p": torch.log1p, "sin": torch.sin, "cos": torch.cos, "tan": torch.tan, "atan": torch.atan,
     "tanh": torch.tanh, "sigmoid": torch.sigmoid, "relu": F.relu, "gelu": F.gelu,
-    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "softplus": lambda x: F.softplus(x, threshold=40.0), "elu": F.elu, "erf": torch.erf, "logsigmoid": F.logsigmoid,
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu, "softplus": lambda x: F.softplus(x, threshold=40.0),
+    "elu": F.elu, "erf": torch.erf, "logsigmoid": F.logsigmoid,
 }  # fmt: skip
 
 _INTEGER_INPUT = {"floor", "ceil", "round", "isqrt", "to_int", "isnan"}
