@@ -135,7 +135,7 @@ def extend(axis: Axis, sizes: dict[str, int]) -> bool:
         return False
     if isinstance(found, float) and found.is_integer():
         found = int(found)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+    if isinstance(found, float | bool | complex) or found < 0:
         raise AttnShapeError(f"axis '{axis.name}' would have size {found}")
     sizes[axis.name] = found
     return True

@@ -17,9 +17,9 @@ from ..passes.pipeline import front
 from ..passes.resolve.program import choose, inputs_of, resolve, stored_dims
 from ..passes.resolve.scope import Library
 from . import library as files
-from .autograd import call
 from .backends import choose as choose_backend
 from .backends import named
+from .operators import Facts, Operator, operator
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class Op:
         self.params = dict(params)
         self.name = decl.name
         self._programs: dict[tuple[tuple[str, int], ...], Program] = {}
+        self._entries: dict[Any, Operator] = {}
+        self._results: dict[tuple[str, ...], Any] = {}
         self._specs = inputs_of(library, decl, self.params)
         self._inputs = tuple(s.name for s in self._specs.inputs)
 
@@ -108,14 +110,43 @@ class Op:
         self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any
     ) -> Any:
         bound = self.bind(tensors, named_tensors)
-        program = self.specialise({n: t.dim() for n, t in bound.items()})
-        wanted = self._wanted(program, outputs)
         device = next((t.device.type for t in bound.values()), "cpu")
-        chosen = named(backend) if backend is not None else choose_backend(program, device)
-        results = call(program, chosen, bound, wanted)
-        if len(wanted) == 1:
+        dims = tuple((n, t.dim()) for n, t in bound.items())
+        asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
+        facts = self._facts(dims, asked, backend, device)
+        if torch.is_autocast_enabled(device):
+            bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
+        for name in facts.consts:
+            if bound[name].requires_grad:
+                raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._decl.span, f"pass {name}.detach()")
+        if facts.direct and not torch.compiler.is_compiling():
+            found = self._entry(dims, asked, backend, device).way.forward(bound)[0]
+            results = [found[o] for o in facts.outputs]
+        else:
+            out = getattr(torch.ops.attncc, facts.name).default(*[bound[n] for n in facts.inputs])
+            results = [out] if isinstance(out, torch.Tensor) else list(out)[: len(facts.outputs)]
+        if len(results) == 1:
             return results[0]
-        return namedtuple(self.name, wanted, rename=True)(*results)  # type: ignore[misc]
+        return self._results[facts.outputs](*results)
+
+    @torch._dynamo.assume_constant_result
+    def _facts(self, *call: Any) -> Facts:
+        """What a compiled graph takes as constants: everything about a call but the tensors."""
+        facts = self._entry(*call).facts
+        if facts.outputs not in self._results:  # names that Python reserves become _0, _1, ...
+            self._results[facts.outputs] = namedtuple(self.name, facts.outputs, rename=True)  # type: ignore[misc]
+        return facts
+
+    def _entry(
+        self, dims: tuple[tuple[str, int], ...], outputs: tuple[str, ...] | str | None, backend: str | None, device: str
+    ) -> Operator:
+        """The operator for inputs of these dims, asked outputs, a backend and a device type."""
+        key = (dims, outputs, backend, device)
+        if key not in self._entries:
+            program = self.specialise(dict(dims))
+            chosen = named(backend) if backend is not None else choose_backend(program, device)
+            self._entries[key] = operator(program, chosen, self._wanted(program, outputs))
+        return self._entries[key]
 
     def _wanted(self, program: Program, outputs: Sequence[str] | None) -> tuple[str, ...]:
         if outputs is None:
@@ -131,6 +162,11 @@ class Op:
         if not outputs:
             raise AttnTypeError("no output is asked for", self._decl.span)
         return tuple(outputs)
+
+
+def _autocast(floats: Sequence[str], tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Float inputs in the autocast dtype, as for scaled_dot_product_attention; float64 and integers stay."""
+    return {n: t.to(dtype) if n in floats and t.dtype != torch.float64 else t for n, t in tensors.items()}
 
 
 def make(source: Source, pattern: str | None, params: Mapping[str, Any]) -> Op:

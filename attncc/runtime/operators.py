@@ -1,0 +1,204 @@
+"""Programs as PyTorch operators, registered with `torch.library`: what autograd, `torch.compile` and export see of an op.
+
+An operator `attncc::<pattern>_<hash>` takes the tensors of one program and gives its outputs, followed by what the backward pass
+needs (statistics, never weights). Its fake gives shapes from the program's own size equations, so sizes stay symbols. The backward
+pass is an operator of its own; differentiating that one again goes through the eager backend.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import keyword
+import math
+import re
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ..ir.nodes import Dims, Program
+from ..ir.printer import show
+from ..ir.sizes import solve
+from .backends import Backend, named
+from .gradient import Gradient, gradient
+
+_library = torch.library.Library("attncc", "FRAGMENT")
+_made: dict[str, Operator] = {}
+_lock = threading.Lock()
+
+
+class Facts(NamedTuple):
+    """Names that a call needs; `name` is the operator's. direct: plain PyTorch code, better called as it is outside of graphs."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    floats: tuple[str, ...]
+    consts: tuple[str, ...]
+    direct: bool
+
+
+@dataclass(frozen=True)
+class Operator:
+    """A registered program. The overload takes the tensors of `facts.inputs` and gives the outputs, then what is saved."""
+
+    facts: Facts
+    way: Gradient
+    overload: Callable[..., Any]
+
+
+def operator(program: Program, backend: Backend, outputs: Sequence[str]) -> Operator:
+    """The operator of a program, registered at first use."""
+    text = "\n".join((show(program), *outputs, backend.name))
+    name = f"{re.sub(r'[^A-Za-z0-9_]', '_', program.name)}_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    with _lock:
+        if name not in _made:
+            _made[name] = _register(name, program, backend, tuple(outputs))
+        return _made[name]
+
+
+def _register(name: str, program: Program, backend: Backend, outputs: tuple[str, ...]) -> Operator:
+    way = gradient(program, backend, outputs)
+    inputs = tuple(i.name for i in program.inputs)
+    count = len(outputs) + len(way.saved)
+    args = ", ".join(f"Tensor {_safe(n)}" for n in inputs)
+    results = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
+    _library.define(f"{name}({args}) -> {results}")
+    _library.define(f"{name}_backward(Tensor[] grads, int[] which, Tensor[] inputs, Tensor[] saved, bool[] needs) -> Tensor[]")
+    made = _Kernels(program, outputs, inputs, way)
+    _library.impl(name, made.forward, "CompositeExplicitAutograd")
+    _library.impl(f"{name}_backward", made.backward, "CompositeExplicitAutograd")
+    torch.library.register_fake(f"attncc::{name}", made.fake, lib=_library)
+    torch.library.register_fake(f"attncc::{name}_backward", made.fake_backward, lib=_library)
+    again = getattr(torch.ops.attncc, f"{name}_backward").default
+
+    def pull(ctx: Any, *grads: torch.Tensor | None) -> Any:
+        which = [n for n, g in enumerate(grads[: len(outputs)]) if g is not None and made.floats[n]]
+        needs = [bool(n) for n in ctx.needs_input_grad]
+        if not which or not any(needs):
+            return tuple(None for _ in inputs) if len(inputs) > 1 else None
+        tensors = list(ctx.saved_tensors)
+        found = iter(again([grads[n] for n in which], which, tensors[: len(inputs)], tensors[len(inputs) :], needs))
+        back = tuple(next(found) if need else None for need in needs)
+        return back if len(back) > 1 else back[0]
+
+    torch.library.register_autograd(f"attncc::{name}", pull, setup_context=made.keep, lib=_library)
+    torch.library.register_autograd(f"attncc::{name}_backward", made.pull_again, setup_context=made.keep_again, lib=_library)
+    floats = tuple(i.name for i in program.inputs if i.kind == "float")
+    consts = tuple(i.name for i in program.inputs if i.const)
+    facts = Facts(name, inputs, outputs, floats, consts, backend.name == "eager")
+    return Operator(facts, way, getattr(torch.ops.attncc, name).default)
+
+
+def _safe(name: str) -> str:
+    """A tensor's name as an argument of a schema."""
+    return f"{name}_" if keyword.iskeyword(name) or name in ("self", "out", "Tensor", "int", "float", "bool") else name
+
+
+class _Kernels:
+    """The implementations of one operator and its backward."""
+
+    def __init__(self, program: Program, outputs: tuple[str, ...], inputs: tuple[str, ...], way: Gradient) -> None:
+        self.program, self.outputs, self.inputs, self.way = program, outputs, inputs, way
+        by_name = {o.name: o for o in program.outputs}
+        self.stored: list[Dims] = [by_name[o].dims for o in outputs]
+        self.kinds = [by_name[o].kind for o in outputs]
+        self.floats = [k == "float" for k in self.kinds]
+
+    def forward(self, *tensors: torch.Tensor) -> Any:
+        with torch.no_grad():
+            found, saved = self.way.forward(dict(zip(self.inputs, tensors, strict=True)))
+        results = _own([*(found[o] for o in self.outputs), *saved], tensors)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def fake(self, *tensors: torch.Tensor) -> Any:
+        sizes = solve(self.program, {n: t.shape for n, t in zip(self.inputs, tensors, strict=True)})
+        dtype = _result_type([t for t, i in zip(tensors, self.program.inputs, strict=True) if i.kind == "float"])
+        acc = torch.float64 if dtype == torch.float64 else torch.float32
+        kinds = {"float": dtype, "int": torch.int64, "bool": torch.bool}
+        device = tensors[0].device if tensors else torch.device("cpu")
+        shapes = [[math.prod(sizes[a] for a in dim) for dim in dims] for dims in self.stored]
+        made = [torch.empty(s, dtype=kinds[k], device=device) for s, k in zip(shapes, self.kinds, strict=True)]
+        for item in self.way.saved:
+            made.append(torch.empty([sizes[a] for a in item.axes], dtype=acc if item.acc else dtype, device=device))
+        return made[0] if len(made) == 1 else tuple(made)
+
+    def keep(self, ctx: Any, inputs: Any, output: Any) -> None:
+        results = (output,) if isinstance(output, torch.Tensor) else tuple(output)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(t for n, t in enumerate(results) if n >= len(self.outputs) or not self.floats[n]))
+        ctx.save_for_backward(*inputs, *results[len(self.outputs) :])
+
+    def backward(
+        self,
+        grads: list[torch.Tensor],
+        which: list[int],
+        inputs: list[torch.Tensor],
+        saved: list[torch.Tensor],
+        needs: list[bool],
+    ) -> list[torch.Tensor]:
+        given = dict(zip(self.inputs, inputs, strict=True))
+        wanted = [n for n, need in zip(self.inputs, needs, strict=True) if need]
+        with torch.no_grad():
+            found = self.way.backward(given, saved, {self.outputs[n]: g for n, g in zip(which, grads, strict=True)}, wanted)
+        made = [found[n].to(given[n].dtype) if n in found else torch.zeros_like(given[n]) for n in wanted]
+        return _own([t.contiguous() for t in made], (*grads, *inputs, *saved))
+
+    def fake_backward(
+        self,
+        grads: list[torch.Tensor],
+        which: list[int],
+        inputs: list[torch.Tensor],
+        saved: list[torch.Tensor],
+        needs: list[bool],
+    ) -> list[torch.Tensor]:
+        return [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t, need in zip(inputs, needs, strict=True) if need]
+
+    def keep_again(self, ctx: Any, inputs: Any, output: Any) -> None:
+        grads, which, tensors, saved, needs = inputs
+        ctx.which, ctx.needs, ctx.counts = which, needs, (len(grads), len(tensors), len(saved))
+        ctx.save_for_backward(*grads, *tensors)
+
+    def pull_again(self, ctx: Any, seconds: Sequence[torch.Tensor]) -> Any:
+        """The gradient of the backward pass, through the eager backend."""
+        count, _, kept = ctx.counts
+        grads, tensors = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
+        eager = named("eager").prepare(self.program, self.outputs)
+        with torch.enable_grad():
+            leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in tensors]
+            heads = [g.detach().requires_grad_() for g in grads]
+            found = eager(dict(zip(self.inputs, leaves, strict=True)))
+            wanted = [t for t, need in zip(leaves, ctx.needs, strict=True) if need]
+            outs = [found[self.outputs[n]] for n in ctx.which]
+            firsts = torch.autograd.grad(outs, wanted, heads, create_graph=True, allow_unused=True)
+            pairs = [(f, s) for f, s in zip(firsts, seconds, strict=True) if f is not None and s is not None and f.requires_grad]
+            into = [*heads, *(t for t in leaves if t.requires_grad)]
+            got: Sequence[torch.Tensor | None] = [None] * len(into)
+            if pairs:
+                got = torch.autograd.grad([f for f, _ in pairs], into, [s for _, s in pairs], allow_unused=True)
+        rest = iter(got[count:])
+        return list(got[:count]), None, [next(rest) if t.requires_grad else None for t in leaves], [None] * kept, None
+
+
+def _own(results: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """The results, copied where they share memory with an argument or with one another: operators must not alias."""
+    taken = {t.untyped_storage().data_ptr() for t in others if t.numel()}
+    out = []
+    for t in results:
+        if t.numel() and t.untyped_storage().data_ptr() in taken:
+            t = t.clone()
+        taken.add(t.untyped_storage().data_ptr())
+        out.append(t)
+    return out
+
+
+def _result_type(floats: Sequence[torch.Tensor]) -> torch.dtype:
+    """The dtype of float outputs: what the float inputs promote to."""
+    if not floats:
+        return torch.get_default_dtype()
+    dtype = floats[0].dtype
+    for t in floats[1:]:
+        dtype = torch.promote_types(dtype, t.dtype)
+    return dtype
