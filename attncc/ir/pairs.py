@@ -7,9 +7,10 @@
         sums       reduced over the keys: one value a row, or one vector a row with an operand of the keys
     finals         pointwise in the sums: what is stored
 
-A stage stores nothing on pairs. Every read of an outer value keeps its index in terms of the pair axes; a value of the stage is read
-by its name after a percent sign, without an index. Sums over the rows are a stage with the roles exchanged: statistics along the query axis, and the
-key side of a backward pass. So forward, statistics and both sides of a backward pass are all of this form.
+A stage stores nothing on pairs. Every read of an outer value keeps its index in terms of the pair axes; a value of the stage
+is read by its name after a percent sign, without an index. Sums over the rows are a stage with the roles exchanged: statistics
+along the query axis, and the key side of a backward pass. So forward, statistics and both sides of a backward pass are all of
+this form.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Product:
 class Keys:
     """One kind of keys: their tiled axes, the products and pointwise values of a pair, and which pairs are admitted (None: all).
 
-    repeat: axes summed as well, whose positions are taken one after the other (the query heads of a key head, seen from the keys).
+    repeat: axes summed as well, whose positions are taken one after the other (the query heads of a key head, seen from the
+    keys).
     """
 
     axes: tuple[str, ...]
@@ -61,7 +63,8 @@ class Keys:
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """Weights `name = exp(score - m)` under the running maximum m over the keys of a row, their sum `total`, `lse = m + log(total)`.
+    """Weights `name = exp(score - m)` under the running maximum m over the keys of a row, their sum `total`, `lse = m +
+    log(total)`.
 
     A row without an admitted pair has total 0 and lse -inf.
     """

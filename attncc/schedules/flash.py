@@ -5,7 +5,8 @@
     finals, stores
 
 Nothing on pairs leaves the tile. With a softmax the accumulators are relative to the running maximum of each row (Milakov and
-Gimelshein 2018; Dao et al. 2022). The loop has two bodies: tiles whose pairs are all admitted and inside the arrays, then the rest.
+Gimelshein 2018; Dao et al. 2022). The loop has two bodies: tiles whose pairs are all admitted and inside the arrays, then the
+rest.
 """
 
 from __future__ import annotations
@@ -13,14 +14,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import AttnInternalError
-from ..ir.expr import ZERO, Apply, Const, Expr, Index, Read, Size, conjoin, conjuncts, rebuild, walk
+from ..ir.expr import Apply, Const, Expr, Index, Read, rebuild, walk
 from ..ir.pairs import Keys, PairStage, Sum, Term, value_name, values_in
 from ..ir.pairs import value as stage_value
 from ..passes.fuse.algebra import affine, is_const, positive
 from ..passes.masks import Cursor, Let
 from ..passes.masks.plan import Statement
 from ..tile.nodes import (
-    Arg, Bisect, Block, Dim, Dot, If, Init, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop, defined, statements, value,
+    Arg,
+    Bisect,
+    Block,
+    Dim,
+    Dot,
+    If,
+    Init,
+    Map,
+    Program,
+    Reduce,
+    Repeat,
+    Set,
+    Stmt,
+    Store,
+    TileLoop,
+    defined,
+    statements,
+    value,
 )  # fmt: skip
 from ..tile.verify import verify
 from .base2 import LN2, LOG2E, base2, faster, spread, uniform
@@ -45,7 +63,9 @@ def lower(
 
 
 class _Flash:
-    def __init__(self, stage: PairStage, arrays: Mapping[str, tuple[str, ...]], acc: frozenset[str], sizes: Mapping[str, Expr]) -> None:
+    def __init__(
+        self, stage: PairStage, arrays: Mapping[str, tuple[str, ...]], acc: frozenset[str], sizes: Mapping[str, Expr]
+    ) -> None:
         self.stage, self.arrays, self.acc, self.sizes = stage, arrays, acc, sizes
         self.notes = list(stage.notes)
         self.owner = Dim("_".join(stage.rows), stage.rows)
@@ -87,7 +107,9 @@ class _Flash:
         reads = [Arg(name, self.arrays[name], kind, "in", name in self.acc) for name, kind in place.reads.items()]
         outs = [Arg(f.name, f.axes, f.kind, "out", f.acc) for f in stage.finals]
         scalars = tuple(place.scalars.values())
-        return Program(stage.name, self.dims, (*reads, *outs), scalars, stage.grid, self.owner.name, body, tuple(dict.fromkeys(self.notes)))
+        return Program(
+            stage.name, self.dims, (*reads, *outs), scalars, stage.grid, self.owner.name, body, tuple(dict.fromkeys(self.notes))
+        )
 
     def _keys(self, number: int) -> list[Stmt]:
         """The loops over one kind of keys: full tiles, then the rest, inside the repeated axes."""
@@ -103,7 +125,9 @@ class _Flash:
             body = self._body(number, outer, ranges.residual if masked else None, masked)
             if masked and ranges.test is not None:
                 body = (If(self.place.expr(ranges.test, outer), body),)
-            title = "" if ranges.full is None else "tiles of admitted pairs alone" if not masked else "the other tiles, pair by pair"
+            title = (
+                "" if ranges.full is None else "tiles of admitted pairs alone" if not masked else "the other tiles, pair by pair"
+            )
             stmts.append(self._loop(loop, cursor, outer, body, masked, title))
         nest: list[Stmt] = [*heads[-1], *stmts]
         for cursor, head in zip(reversed(ranges.outer), reversed(heads[:-1]), strict=True):
@@ -252,7 +276,9 @@ class _Body:
         steps.append(Set(soft.total, _plus(Apply("mul", (value(soft.total), value(r))), value(added))))
         steps += [Set(s.name, Apply("mul", (value(s.name), value(r)))) for s in scaled]
         steps.append(Set(m, value(new)))
-        self.scope.body.append(Block("online softmax: weights relative to the running maximum (in base 2)", tuple(steps), "online"))
+        self.scope.body.append(
+            Block("online softmax: weights relative to the running maximum (in base 2)", tuple(steps), "online")
+        )
         place.define(p, self.pair, self.scope)
 
     def _inlined(self, expr: Expr, always: bool = False) -> Expr:
@@ -269,7 +295,8 @@ class _Body:
         return visit(expr)
 
     def _logits(self, score: Expr) -> tuple[Expr, Expr | None]:
-        """(tile, factor): the score in base 2 is tile * factor. A positive uniform factor is left to the exponent's multiply-add."""
+        """(tile, factor): the score in base 2 is tile * factor. A positive uniform factor is left to the exponent's
+        multiply-add."""
         names = values_in(score)
         if len(names) == 1:
             name = next(iter(names))

@@ -1,7 +1,7 @@
 """Where each part of a pointwise expression is computed: by the caller, once an owner, once a tile of keys, or for each pair.
 
-A part without axes and reads is a number of the caller. A part that depends on the grid or the owner's rows alone is computed before
-the loops, a part of the keys alone once a tile. Products are regrouped so that such parts come together.
+A part without axes and reads is a number of the caller. A part that depends on the grid or the owner's rows alone is computed
+before the loops, a part of the keys alone once a tile. Products are regrouped so that such parts come together.
 """
 
 from __future__ import annotations
@@ -15,8 +15,25 @@ from ..passes.fuse.algebra import factors, is_const, mul, product
 from ..tile.nodes import Load, Map, Scalar, Stmt, value
 from .base2 import uniform
 
-
-_PLAIN = {"add", "sub", "mul", "neg", "floordiv", "mod", "cdiv", "exact", "min", "max", "where", "eq", "ne", "le", "lt", "ge", "gt"}
+_PLAIN = {
+    "add",
+    "sub",
+    "mul",
+    "neg",
+    "floordiv",
+    "mod",
+    "cdiv",
+    "exact",
+    "min",
+    "max",
+    "where",
+    "eq",
+    "ne",
+    "le",
+    "lt",
+    "ge",
+    "gt",
+}
 """Integer operations that a kernel does itself."""
 
 
@@ -193,11 +210,19 @@ class Placer:
             return whole if isinstance(whole, Const) else self._uniform(whole)
         dims = self.dims(whole, scope)
         if dims < here:
-            inner = rebuild(whole, lambda child: self.expr(child, scope, dims)) if isinstance(whole, Apply) else self.expr(whole, scope)
+            inner = (
+                rebuild(whole, lambda child: self.expr(child, scope, dims))
+                if isinstance(whole, Apply)
+                else self.expr(whole, scope)
+            )
             return self.map("", whole, inner, self.home(whole, scope))
         if len(parts) == 1 and not (isinstance(whole, Apply) and whole.op in ("mul", "div", "neg")):
             return self.expr(whole, scope, here)
-        return rebuild(whole, lambda child: self.expr(child, scope, here)) if isinstance(whole, Apply) else self.expr(whole, scope, here)
+        return (
+            rebuild(whole, lambda child: self.expr(child, scope, here))
+            if isinstance(whole, Apply)
+            else self.expr(whole, scope, here)
+        )
 
 
 def _values(expr: Expr) -> set[str]:

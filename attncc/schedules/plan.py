@@ -28,8 +28,9 @@ class Torch:
 class Fused:
     """An attend as kernels: definitions before, stages with their tile programs, definitions after.
 
-    definitions: tile programs of what runs before, in order. before, after: definitions that run on PyTorch instead, because one of
-    them is no sweep over tokens. acc: names of values in the accumulation type. values: what the step leaves for later nodes.
+    definitions: tile programs of what runs before, in order. before, after: definitions that run on PyTorch instead, because
+    one of them is no sweep over tokens. acc: names of values in the accumulation type. values: what the step leaves for later
+    nodes.
     """
 
     node: Attend
@@ -138,4 +139,3 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
 def _equal_sizes(program: Program) -> dict[str, Expr]:
     """Sizes given by equations, for the analysis of masks."""
     return {a.name: a.size for a in program.axes if a.size is not None}
-

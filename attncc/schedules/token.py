@@ -1,6 +1,6 @@
 """The token schedule: a definition over tokens (a norm, a scaled operand) as one sweep, with its features whole in a tile.
 
-    for each tile of the token axis, at each position of the others:  load -> pointwise, sums over features -> store
+for each tile of the token axis, at each position of the others:  load -> pointwise, sums over features -> store
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ def lower_definition(
 
 
 class _Token:
-    def __init__(self, node: Assign, arrays: Mapping[str, tuple[str, ...]], features: Collection[str], acc: Collection[str]) -> None:
+    def __init__(
+        self, node: Assign, arrays: Mapping[str, tuple[str, ...]], features: Collection[str], acc: Collection[str]
+    ) -> None:
         self.node, self.arrays, self.acc = node, arrays, acc
         reduced = {a for e in walk(node.expr) if isinstance(e, Reduce | Along) for a in e.axes}
         last = node.axes[-1:] if node.axes and node.axes[-1] in features else ()

@@ -3,8 +3,8 @@
 A `Program` gives every tile of the owner's axes, at every grid position, to one owner (a Triton program, a thread's work item).
 Values are tiles over dims. A dim is a box of positions of one or more axes, linearised row-major (`Dim.whole` false, its extents
 are parameters), or all positions of one feature axis (`whole` true; a printer may cut it into chunks). A value without dims is
-a scalar of the owner. Expressions are those of `ir.expr`: `Read(name, ())` is a tile value, `Index(axis)` a position, `Size(axis)` a
-size. Staging in fast memory, packing, and tiling inside a product belong to the printers and have no node here.
+a scalar of the owner. Expressions are those of `ir.expr`: `Read(name, ())` is a tile value, `Index(axis)` a position,
+`Size(axis)` a size. Staging in fast memory, packing, and tiling inside a product belong to the printers and have no node here.
 
     statement   meaning
     Load        out = arg at the positions of its dims, `fill` outside the array
@@ -20,8 +20,8 @@ size. Staging in fast memory, packing, and tiling inside a product belong to the
     If          its body where a scalar condition holds
     Repeat      its body for every position of one axis, the position being a scalar
 
-Scalar expressions may read, as integers, `<axis>.first` and `<axis>.last`, the first and last position of the current tile (the last
-one inside the array), and `<axis>.box`, the tile's extent along the axis.
+Scalar expressions may read, as integers, `<axis>.first` and `<axis>.last`, the first and last position of the current tile
+(the last one inside the array), and `<axis>.box`, the tile's extent along the axis.
 """
 
 from __future__ import annotations
@@ -68,7 +68,8 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """`out[dims] = arg[index]`. index: one expression per axis of the arg; a plain `Index` each makes it a box, anything else a gather.
+    """`out[dims] = arg[index]`. index: one expression per axis of the arg; a plain `Index` each makes it a box, anything else
+    a gather.
 
     own: the tile keeps the arg's element type, to feed a product; else floats become the accumulation type.
     fill: the value outside the array (None: the caller promises that positions are inside, apart from the tile's overhang,
@@ -175,8 +176,8 @@ class Bisect:
 class TileLoop:
     """`for counter in 0 .. count - 1`: after `lets`, the tile of `dim` starts at `starts` along `axes`, and `body` runs.
 
-    axes: all axes of the dim, or, in an outer loop, some of them. masked: tiles may overhang the arrays or hold pairs that are not
-    admitted; in a body that is not, every position is inside.
+    axes: all axes of the dim, or, in an outer loop, some of them. masked: tiles may overhang the arrays or hold pairs that are
+    not admitted; in a body that is not, every position is inside.
     """
 
     dim: str

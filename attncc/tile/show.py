@@ -1,12 +1,12 @@
 """Tile programs as text, one statement a line.
 
-    kernel core: a tile of i, for each b, h
-      in   q[b, h, i, d]
-      out  core[b, h, i, e]
-      let  scale = |d| ^ -0.5 * 1.4427
-      q[i, d] = load q[b, h, i, d]
-      loop tile.number in j.full_tiles: j from tile.number * j.box
-        qk[i, j] = dot over d of q, k
+kernel core: a tile of i, for each b, h
+  in   q[b, h, i, d]
+  out  core[b, h, i, e]
+  let  scale = |d| ^ -0.5 * 1.4427
+  q[i, d] = load q[b, h, i, d]
+  loop tile.number in j.full_tiles: j from tile.number * j.box
+    qk[i, j] = dot over d of q, k
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def show(program: Program) -> str:
     for dim in program.dims:
         lines.append(f"  dim  {dim.name} is {'all of' if dim.whole else 'a box of'} {', '.join(dim.axes)}")
     for arg in program.args:
-        lines.append(f"  {arg.role:<8}{arg.name}[{', '.join(arg.axes)}]: {arg.kind}{' in the accumulation type' if arg.acc else ''}")
+        lines.append(
+            f"  {arg.role:<8}{arg.name}[{', '.join(arg.axes)}]: {arg.kind}{' in the accumulation type' if arg.acc else ''}"
+        )
     lines += [f"  number  {s.name} = {_text(s.expr)}" for s in program.scalars]
     lines += [f"  {line}" for stmt in program.body for line in _lines(stmt)]
     lines += [f"  note {note}" for note in program.notes]

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import AttnInternalError
-from ..ir.expr import Along, Expr, Index, Read, Reduce as Sum, walk
+from ..ir.expr import Along, Expr, Index, Read, walk
+from ..ir.expr import Reduce as Sum
 from .nodes import Bisect, Block, Dot, If, Init, Load, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop
 
 

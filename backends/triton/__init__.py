@@ -1,4 +1,5 @@
-"""The Triton backend: fused attends as readable Triton kernels, on NVIDIA and AMD GPUs, and under Triton's interpreter on the CPU.
+"""The Triton backend: fused attends as readable Triton kernels, on NVIDIA and AMD GPUs, and under Triton's interpreter on the
+CPU.
 
     frame, memory, walks, kernel     a tile program -> a kernel's text
     expressions, intrinsics          pointwise operations
@@ -45,7 +46,9 @@ class Triton:
             return []
         return [f"{node}: {reason}" for node, _, reason in rows] or ["there is no attend to fuse"]
 
-    def prepare(self, program: Program, outputs: Sequence[str]) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+    def prepare(
+        self, program: Program, outputs: Sequence[str]
+    ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
         """A callable for some outputs. float64 inputs run through the eager backend."""
         from .run import Runner
 

@@ -1,7 +1,7 @@
 """Tile sizes, warps and stages of a kernel: one table by target family and head dimension, from measured configurations.
 
-Each row was compiled for its target without spills and with every tile product on the tensor cores. The extents are positions of the
-owner's dim and of the loops' dims; a dim of several axes splits its extent, the last axis longest.
+Each row was compiled for its target without spills and with every tile product on the tensor cores. The extents are positions
+of the owner's dim and of the loops' dims; a dim of several axes splits its extent, the last axis longest.
 """
 
 from __future__ import annotations

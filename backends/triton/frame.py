@@ -42,17 +42,20 @@ def describable(program: Program) -> tuple[str, ...]:
         loads = [s for s in statements(program.body) if isinstance(s, Load) and s.arg == arg.name]
         if arg.role != "in" or arg.kind != "float" or not loads or len(arg.axes) > 5:
             continue
-        dims = {d.name: d for d in program.dims}
-        fits = all(
-            load.own and load.fill is None and all(isinstance(x, Index) for x in load.index) and len(load.dims) == 2
-            and dims[load.dims[1]].whole and load.index[-1] == Index(load.dims[1])
-            and not dims[load.dims[0]].whole
-            and tuple(x.axis for x in load.index if isinstance(x, Index) and x.axis in dims[load.dims[0]].axes) == dims[load.dims[0]].axes
-            for load in loads
-        ) and len({load.dims for load in loads}) == 1  # fmt: skip
-        if fits:
+        if len({load.dims for load in loads}) == 1 and all(_is_box(program, load) for load in loads):
             out.append(arg.name)
     return tuple(out)
+
+
+def _is_box(program: Program, load: Load) -> bool:
+    """Whether a load is a box of whole rows: tiled axes in the order of the dim, then one feature axis."""
+    if not load.own or load.fill is not None or len(load.dims) != 2:
+        return False
+    tiled, wide = (program.dim(d) for d in load.dims)
+    axes = [x.axis if isinstance(x, Index) else "" for x in load.index]
+    if "" in axes or tiled.whole or not wide.whole or axes[-1] != wide.name:
+        return False
+    return tuple(a for a in axes if a in tiled.axes) == tiled.axes
 
 
 class Frame:
@@ -175,7 +178,9 @@ class Frame:
         return " * ".join(self.tile(a) for a in dim.axes)
 
     def shape(self, dims: tuple[str, ...]) -> str:
-        parts = [str(self.chunks(d)[self.chunk[d]].width) if d in self.features else self.extent(self.program.dim(d)) for d in dims]
+        parts = [
+            str(self.chunks(d)[self.chunk[d]].width) if d in self.features else self.extent(self.program.dim(d)) for d in dims
+        ]
         return f"[{', '.join(parts)}]"
 
     def each(self, dims: tuple[str, ...], act: Callable[[], None]) -> None:

@@ -8,15 +8,14 @@ from attncc.errors import AttnUnsupportedError
 from attncc.ir.expr import Apply, Const, Expr, Size
 
 _INFIX = {
-    "add": ("+", 7), "sub": ("-", 7), "mul": ("*", 8), "div": ("/", 8), "exact": ("//", 8), "floordiv": ("//", 8), "mod": ("%", 8),
-    "pow": ("**", 10), "eq": ("==", 5), "ne": ("!=", 5), "le": ("<=", 5), "lt": ("<", 5), "ge": (">=", 5), "gt": (">", 5),
-    "and": ("and", 3), "or": ("or", 2),
+    "add": ("+", 7), "sub": ("-", 7), "mul": ("*", 8), "div": ("/", 8), "exact": ("//", 8), "floordiv": ("//", 8),
+    "mod": ("%", 8), "pow": ("**", 10), "eq": ("==", 5), "ne": ("!=", 5), "le": ("<=", 5), "lt": ("<", 5), "ge": (">=", 5),
+    "gt": (">", 5), "and": ("and", 3), "or": ("or", 2),
 }  # fmt: skip
-_CALLS = {
-    "min": "min", "max": "max", "abs": "abs", "floor": "math.floor", "ceil": "math.ceil", "isqrt": "math.isqrt", "sqrt": "math.sqrt",
-    "exp": "math.exp", "exp2": "math.exp2", "log": "math.log", "log2": "math.log2", "log1p": "math.log1p", "expm1": "math.expm1",
-    "sin": "math.sin", "cos": "math.cos", "tanh": "math.tanh", "erf": "math.erf", "to_float": "float", "to_int": "int", "round": "round",
-}  # fmt: skip
+_CALLS = {"min": "min", "max": "max", "abs": "abs", "to_float": "float", "to_int": "int", "round": "round"} | {
+    name: f"math.{name}"
+    for name in ("floor", "ceil", "isqrt", "sqrt", "exp", "exp2", "log", "log2", "log1p", "expm1", "sin", "cos", "tanh", "erf")
+}
 
 
 def number(expr: Expr, size: Callable[[str], str]) -> str:

@@ -1,9 +1,9 @@
 """Pointwise operations on tiles: how each prints, and the bodies of those that Triton lacks.
 
-`INLINE` rows are formats of Triton expressions; `{0}` is an argument that needs no parentheses around it. `FUNCTIONS` rows are small
-jitted functions that a module defines when it uses them, with one body that runs anywhere (HIP, the interpreter) and, where the
-hardware has an instruction for it, one for NVIDIA. Inline assembly raises under the interpreter and breaks compiling for HIP, so a
-module for CUDA holds both and picks at import.
+`INLINE` rows are formats of Triton expressions; `{0}` is an argument that needs no parentheses around it. `FUNCTIONS` rows are
+small jitted functions that a module defines when it uses them, with one body that runs anywhere (HIP, the interpreter) and,
+where the hardware has an instruction for it, one for NVIDIA. Inline assembly raises under the interpreter and breaks compiling
+for HIP, so a module for CUDA holds both and picks at import.
 """
 
 from __future__ import annotations
@@ -58,9 +58,7 @@ class Function:
 
 
 def _assembly(instruction: str) -> str:
-    return (
-        f'return tl.inline_asm_elementwise("{instruction} $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)'
-    )
+    return f'return tl.inline_asm_elementwise("{instruction} $0, $1;", "=f,f", [x], dtype=tl.float32, is_pure=True, pack=1)'
 
 
 FUNCTIONS: dict[str, Function] = {
@@ -84,7 +82,8 @@ FUNCTIONS: dict[str, Function] = {
     "expm1": Function(
         "x",
         "e^x - 1, right for small x (Kahan)",
-        "u = tl.exp(x)\n    low = tl.where((u == 1.0) | (u == 0.0) | (u == float('inf')), 1.0, tl.log(tl.where(u == 0.0, 1.0, u)))\n"
+        "u = tl.exp(x)\n    edge = (u == 1.0) | (u == 0.0) | (u == float('inf'))\n"
+        "    low = tl.where(edge, 1.0, tl.log(tl.where(u == 0.0, 1.0, u)))\n"
         "    return tl.where(u == 1.0, x, tl.where((u == 0.0) | (u == float('inf')), u - 1.0, (u - 1.0) * x / low))",
     ),
     "elu": Function("x", "x, or e^x - 1 below 0", "return tl.where(x > 0.0, x, expm1(tl.minimum(x, 0.0)))", uses=("expm1",)),
@@ -95,7 +94,9 @@ FUNCTIONS: dict[str, Function] = {
     "sign": Function("x", "-1, 0 or 1", "return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)"),
     "floor": Function("x", "the integer below or at x", "return tl.floor(x).to(tl.int32)"),
     "ceil": Function("x", "the integer above or at x", "return tl.ceil(x).to(tl.int32)"),
-    "floor_div": Function("a, b", "division that rounds down", "q = a // b\n    return q - ((a % b != 0) & ((a < 0) != (b < 0))).to(tl.int32)"),
+    "floor_div": Function(
+        "a, b", "division that rounds down", "q = a // b\n    return q - ((a % b != 0) & ((a < 0) != (b < 0))).to(tl.int32)"
+    ),
     "floor_mod": Function("a, b", "the rest with the divisor's sign", "return a - floor_div(a, b) * b", uses=("floor_div",)),
     "isqrt": Function(
         "x",

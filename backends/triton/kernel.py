@@ -1,15 +1,33 @@
 """A tile program as a Triton kernel: one program of the launch is one owner, a tile of the owner's dim at one grid position.
 
-Feature dims are cut into chunks that are powers of two, the last one masked when the size is no sum of such; a value over a feature
-dim is one variable a chunk.
+Feature dims are cut into chunks that are powers of two, the last one masked when the size is no sum of such; a value over a
+feature dim is one variable a chunk.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from attncc.ir.expr import Const, Expr
-from attncc.tile.nodes import Arg, Bisect, Block, Dim, Dot, If, Init, Load, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop
+from attncc.tile.nodes import (
+    Arg,
+    Bisect,
+    Block,
+    Dim,
+    Dot,
+    If,
+    Init,
+    Load,
+    Map,
+    Program,
+    Reduce,
+    Repeat,
+    Set,
+    Stmt,
+    Store,
+    TileLoop,
+)
 
 from .frame import describable
 from .walks import Walks
@@ -17,9 +35,10 @@ from .walks import Walks
 
 @dataclass(frozen=True)
 class Kernel:
-    """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by axis, and
-    the functions it calls. An array is
-    passed as descriptors, or as a pointer with strides. pointers, strides, size_names, scalar_names: what the parameters are called."""
+    """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by
+    axis, and the functions it calls. An array is
+    passed as descriptors, or as a pointer with strides. pointers, strides, size_names, scalar_names: what the parameters are
+    called."""
 
     name: str
     text: str
@@ -65,10 +84,9 @@ class KernelPrinter(Walks):
         pointed = [arg for arg in arrays if arg.name not in self.described]
         descriptors: list[Descriptor] = []
         for arg in self.described:
-            self.each(
-                (self.feature_of(arg),),
-                lambda arg=arg: descriptors.append(Descriptor(arg, self.descriptor(arg), tuple(self.block(arg)))),  # type: ignore[misc]
-            )
+            found: list[Descriptor] = []
+            self.each((self.feature_of(arg),), partial(self._describe, arg, found))
+            descriptors += found
         sizes, tiles = self.names.keys("size"), self.names.keys("tile")
         strides = [self.stride(arg.name, axis) for arg in pointed for axis in arg.axes]
         scalars = tuple(s.name for s in self.program.scalars)
@@ -98,6 +116,9 @@ class KernelPrinter(Walks):
             tile_names={a: self.tile(a) for a in tiles},
             used=frozenset(self.printer.used),
         )
+
+    def _describe(self, arg: str, found: list[Descriptor]) -> None:
+        found.append(Descriptor(arg, self.descriptor(arg), tuple(self.block(arg))))
 
     # Which owner this is.
 

@@ -51,7 +51,8 @@ class _Launch:
         gives = ", ".join(f"{a.name} [{', '.join(a.axes)}]" for a in results)
         extra = self._extra()
         takes += [self._size(a) for a in extra]
-        lines = [f"def {self.name}({', '.join(takes)}, dtype=None):", f'    """{shapes} -> {gives}, in `dtype` (the arrays\' own)."""']
+        lines = [f"def {self.name}({', '.join(takes)}, dtype=None):"]
+        lines.append(f'    """{shapes} -> {gives}, in `dtype` (by default that of the arrays)."""')
         floats = [self.names.of("array", a.name) for a in self.inputs.values() if a.kind == "float" and not a.acc]
         if floats:
             lines.append(f"    dtype = dtype or promoted({', '.join(floats)})")
@@ -65,7 +66,8 @@ class _Launch:
         first = self.names.of("array", next(iter(self.inputs)))
         for kernel in self.kernels:
             lines += self._run(kernel, first)
-        lines.append(f"    return {', '.join(self.names.of('array', a.name) for a in results)}" + ("," if len(results) == 1 else ""))
+        given = ", ".join(self.names.of("array", a.name) for a in results)
+        lines.append(f"    return {given}{',' if len(results) == 1 else ''}")
         return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), extra, results)
 
     def _operands(self) -> list[str]:
@@ -112,12 +114,13 @@ class _Launch:
             if arg.role != "in":
                 kind = {"float": "torch.float32" if arg.acc else "dtype", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
                 shape = ", ".join(self._size(a) for a in arg.axes) + ("," if len(arg.axes) == 1 else "")
-                lines.append(f"    {self.names.of('array', arg.name)} = torch.empty(({shape}), dtype={kind}, device={first}.device)")
+                made = f"torch.empty(({shape}), dtype={kind}, device={first}.device)"
+                lines.append(f"    {self.names.of('array', arg.name)} = {made}")
         scalars = {s.name: s for s in kernel.program.scalars}
         for name in kernel.scalars:
             lines.append(f"    {self.names.of('scalar ' + kernel.name, name)} = {number(scalars[name].expr, self._size)}")
         config = f'CONFIG["{kernel.name}"]'
-        tiled = [a for a in kernel.program.dim(kernel.program.owner).axes]
+        tiled = kernel.program.dim(kernel.program.owner).axes
         count = [f'triton.cdiv({self._size(a)}, {config}["{kernel.tile_names[a]}"])' for a in tiled]
         count += [self._size(a) for a in kernel.program.grid]
         lines.append(f"    programs = {' * '.join(count)}")

@@ -1,7 +1,7 @@
 """Generated modules as Python modules: imported from a file, since Triton reads the source of a kernel from its file.
 
-Under the interpreter `TRITON_INTERPRET=1` must be in the environment before triton is imported for the first time, because triton's
-own library functions are decorated then. `interpret()` sets it when that is still possible.
+Under the interpreter `TRITON_INTERPRET=1` must be in the environment before triton is imported for the first time, because
+triton's own library functions are decorated then. `interpret()` sets it when that is still possible.
 """
 
 from __future__ import annotations

@@ -82,11 +82,9 @@ class Memory(Frame):
 
         self.each(dims, one)
 
-    def _address(
-        self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], filled: bool = False
-    ) -> tuple[str, list[str]]:
-        """The pointers of a tile, and the tests that positions are inside the array. Computed positions of a tile are always tested:
-        those of its overhang may lie anywhere. filled: a scalar position may be outside too."""
+    def _address(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], filled: bool = False) -> tuple[str, list[str]]:
+        """The pointers of a tile, and the tests that positions are inside the array. Computed positions of a tile are always
+        tested: those of its overhang may lie anywhere. filled: a scalar position may be outside too."""
         far: list[str] = []
         near: list[str] = []
         masks: list[str] = []

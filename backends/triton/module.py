@@ -60,14 +60,13 @@ def print_module(
     target: str,
     bits: int = 16,
     precision: str = "ieee",
-    tail: str = "",
     override: Config | None = None,
     descriptors: bool = False,
 ) -> Module:
     """A module that needs torch and triton alone.
 
-    target: `cuda:90`, `hip:gfx942`, `interpreter`, ... features: sizes of the feature axes. bits: of an element. tail: text to end
-    with. override: tile sizes for every kernel instead of the table's. descriptors: read arrays through tensor descriptors.
+    target: `cuda:90`, `hip:gfx942`, `interpreter`, ... features: sizes of the feature axes. bits: of an element. override:
+    tile sizes for every kernel instead of the table's. descriptors: read arrays through tensor descriptors.
     """
     kernels: list[Kernel] = []
     launches: list[Launch] = []
@@ -88,13 +87,13 @@ def print_module(
         "import math\n\nimport torch\nimport triton\nimport triton.language as tl\n"
         + ("from triton.tools.tensor_descriptor import TensorDescriptor\n" if any(k.descriptors for k in kernels) else "")
         + "\n"
-        + "INTERPRETED = triton.knobs.runtime.interpret\n" + _config_text(configs),
+        + "INTERPRETED = triton.knobs.runtime.interpret\n"
+        + _config_text(configs),
         definitions(used, nvidia=not target.startswith("hip")),
         *(kernel.text for kernel in kernels),
         _PROMOTED.strip() + "\n",
         *([_DESCRIBED.strip() + "\n"] if any(k.descriptors for k in kernels) else []),
         *(launch.text for launch in launches),
-        *([tail] if tail else []),
     ]
     text = "\n\n".join(part for part in parts if part)
     return Module(text, tuple(kernels), tuple(launches), configs)

@@ -5,14 +5,15 @@ This is the one place of the backend that asks the schedules for tile programs; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
-
+from attncc.backends.eager.evaluate import Evaluator
 from attncc.backends.eager.interpreter import execute, prepare, stored
 from attncc.backends.eager.named import Named, aligned
+
 from attncc.errors import AttnUnsupportedError
-from attncc.ir.nodes import Program, Value, values_of
+from attncc.ir.nodes import Program
 from attncc.ir.sizes import check, solve
 from attncc.schedules.plan import Fused, Plan, Torch, plan
 
@@ -35,7 +36,8 @@ class Runner:
         self._modules: dict[tuple[tuple[int, ...], str, int, str], tuple[Module, object]] = {}
 
     def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
-        """The asked outputs. Raises what the eager backend raises for inputs that do not fit, AttnUnsupportedError for float64."""
+        """The asked outputs. Raises what the eager backend raises for inputs that do not fit, AttnUnsupportedError for
+        float64."""
         program = self.plan.program
         sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
         check(program, sizes)
@@ -57,7 +59,9 @@ class Runner:
                 execute(ev, node, program)
         return {o.name: stored(ev, o, dtype) for o in self.plan.program.outputs}
 
-    def _launch(self, step: Fused, ev, arrays: dict[str, torch.Tensor], sizes: Mapping[str, int], dtype: torch.dtype):  # type: ignore[no-untyped-def]
+    def _launch(
+        self, step: Fused, ev: Evaluator, arrays: dict[str, torch.Tensor], sizes: Mapping[str, int], dtype: torch.dtype
+    ) -> tuple[torch.Tensor, ...]:
         device = next(iter(arrays.values())).device
         module, loaded = self._module(sizes, device, dtype)
         launch = next(x for x in module.launches if x.name == launch_name(step))
@@ -70,7 +74,8 @@ class Runner:
                 array = aligned(made, arg.axes).expand([sizes[a] for a in arg.axes])
                 arrays[arg.name] = array if arg.acc or arg.kind != "float" else array.to(dtype)
             given.append(arrays[arg.name])
-        return getattr(loaded, launch.name)(*given, *(sizes[a] for a in launch.sizes), dtype=dtype)
+        found: tuple[torch.Tensor, ...] = getattr(loaded, launch.name)(*given, *(sizes[a] for a in launch.sizes), dtype=dtype)
+        return found
 
     def _module(self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> tuple[Module, object]:
         features = self.plan.features
@@ -94,12 +99,16 @@ def module_of(
     target: str,
     bits: int,
     override: Config | None = None,
-    tail: str = "",
     descriptors: bool = False,
+    title: str = "",
 ) -> Module:
     """The generated module of a plan."""
-    groups = [Group(launch_name(s), (*s.definitions, *s.kernels), tuple(v.name for v in s.values)) for s in plan.steps if isinstance(s, Fused)]
-    return print_module(plan.program.name, groups, features, target, bits, tail=tail, override=override, descriptors=descriptors)
+    groups = [
+        Group(launch_name(s), (*s.definitions, *s.kernels), tuple(v.name for v in s.values))
+        for s in plan.steps
+        if isinstance(s, Fused)
+    ]
+    return print_module(title or plan.program.name, groups, features, target, bits, override=override, descriptors=descriptors)
 
 
 def target_of(device: torch.device) -> str:
@@ -116,6 +125,3 @@ def target_of(device: torch.device) -> str:
 def _split(tensor: torch.Tensor, shape: list[int]) -> torch.Tensor:
     """A stored tensor with one dim an axis; a view where strides allow, and splitting a dim always does."""
     return tensor.reshape(shape)
-
-
-__all__ = ["Callable", "Runner", "Value", "launch_name", "module_of", "target_of", "values_of"]

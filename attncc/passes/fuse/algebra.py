@@ -47,7 +47,8 @@ def neg(a: Expr) -> Expr:
 
 def product(parts: list[Expr]) -> Expr:
     """The product of some expressions, reciprocals written as divisions."""
-    top, bottom = ONE, ONE
+    top: Expr = ONE
+    bottom: Expr = ONE
     for part in parts:
         if isinstance(part, Apply) and part.op == "div" and is_const(part.args[0], 1):
             bottom = mul(bottom, part.args[1])
@@ -172,7 +173,10 @@ def nonnegative(expr: Expr) -> bool:
             return value >= 0
         case Index() | Size():
             return True
-        case Apply("exp" | "exp2" | "sigmoid" | "relu" | "softplus" | "abs" | "sqrt" | "rsqrt" | "isqrt" | "where" | "max" | "min" as op, args):
+        case Apply(
+            "exp" | "exp2" | "sigmoid" | "relu" | "softplus" | "abs" | "sqrt" | "rsqrt" | "isqrt" | "where" | "max" | "min" as op,
+            args,
+        ):
             if op in ("where", "min"):
                 return all(nonnegative(a) for a in args[-2:])
             return any(nonnegative(a) for a in args) if op == "max" else True

@@ -103,7 +103,9 @@ class _Builder:
             raise AttnUnsupportedError(f"{expr.op} of pair values over {', '.join(extra)} is not fused", self.node.span)
         size = self.program.axis(extra[0]).size
         if not isinstance(size, Const) or not isinstance(size.value, int) or not 0 < size.value <= _UNROLL:
-            raise AttnUnsupportedError(f"a sum of pair values over {extra[0]}, whose size is not a small constant", self.node.span)
+            raise AttnUnsupportedError(
+                f"a sum of pair values over {extra[0]}, whose size is not a small constant", self.node.span
+            )
         out: Expr = Const(0)
         for at in range(size.value):
             out = add(out, _at(expr.body, extra[0], at))
@@ -113,9 +115,7 @@ class _Builder:
         """Emits made from values outside the pairs alone, or from other emits at other positions, run after."""
         for name in list(emits):
             expr = emits[name]
-            if bool(values_in(expr)) or any(
-                isinstance(e, Reduce) and set(e.axes) & self.pieces.pair_axes for e in walk(expr)
-            ):
+            if bool(values_in(expr)) or any(isinstance(e, Reduce) and set(e.axes) & self.pieces.pair_axes for e in walk(expr)):
                 continue
             if set(axes_of(expr)) & (self.pieces.pair_axes - set(self.emits[name].axes)):
                 raise AttnUnsupportedError(f"{name} stores values of pairs", self.node.span)
@@ -176,7 +176,9 @@ class _Builder:
             token = self.name(f"{stat.op}_w")
             final = Final(token, rows, kind_of(stat), sweep.reduced(stat), acc=True)
         note = f"{token} is computed first, in a sweep of its own: what follows is not linear in the weights it normalises"
-        self.stages.append(masked.stage(self.name(f"{self.title}_{token}"), over, sweep.softmax, tuple(sweep.sums), (final,), (note,)))
+        self.stages.append(
+            masked.stage(self.name(f"{self.title}_{token}"), over, sweep.softmax, tuple(sweep.sums), (final,), (note,))
+        )
         read = Read(token, tuple(Index(a) for a in rows), final.kind)
         if not isinstance(stat, Along):
             return read
@@ -184,9 +186,7 @@ class _Builder:
         return weight if stat.cond is None else Apply("where", (stat.cond, weight, Const(0.0)))
 
     def _with_cond(self, cond: Expr) -> Pieces:
-        kinds = tuple(
-            replace(k, mask=cond if k.mask is None else Apply("and", (k.mask, cond))) for k in self.pieces.kinds
-        )
+        kinds = tuple(replace(k, mask=cond if k.mask is None else Apply("and", (k.mask, cond))) for k in self.pieces.kinds)
         return replace(self.pieces, kinds=kinds)
 
     def _column(self, name: str, expr: Expr, lse: str) -> None:
@@ -234,4 +234,3 @@ def _at(expr: Expr, axis: str, at: int) -> Expr:
     if isinstance(expr, Index):
         return substitute(expr, {axis: Const(at)})
     return rebuild(expr, lambda child: _at(child, axis, at))
-

@@ -1,5 +1,5 @@
-"""The parts of an attend that every stage made from it shares: products, scores, masks and mixed operands, one set for each kind of
-keys; and `Pieces.stage`, which arranges them around the axes a sum runs over."""
+"""The parts of an attend that every stage made from it shares: products, scores, masks and mixed operands, one set for each
+kind of keys; and `Pieces.stage`, which arranges them around the axes a sum runs over."""
 
 from __future__ import annotations
 
@@ -80,9 +80,19 @@ class Pieces:
         rows = self._tiled([a for a in others if a not in grid], grid)
         keys = [self._repeated(k, grid) for k in keys]
         if not rows:
-            raise AttnUnsupportedError("no row axis is free of the keys, so there is no tile of rows to share them", self.node.span)
+            raise AttnUnsupportedError(
+                "no row axis is free of the keys, so there is no tile of rows to share them", self.node.span
+            )
         return PairStage(
-            name, tuple(a for a in others if a not in rows), tuple(rows), tuple(keys), softmax, sums, finals, notes, self.node.span
+            name,
+            tuple(a for a in others if a not in rows),
+            tuple(rows),
+            tuple(keys),
+            softmax,
+            sums,
+            finals,
+            notes,
+            self.node.span,
         )
 
     def _oriented(self, p: Product, over: tuple[str, ...], others: tuple[str, ...]) -> Product:
@@ -131,11 +141,14 @@ def collect(program: Program, node: Attend, before: Before, name: Callable[[str]
     """Scores, masks and mixed operands of an attend. Raises AttnUnsupportedError with the reason when one cannot be fused."""
     features = tuple(a for a in node.axes if a not in node.rows)
     if node.name and len(features) > 1:
-        raise AttnUnsupportedError(f"the output has {len(features)} axes of its own ({', '.join(features)}); one can be fused", node.span)
+        raise AttnUnsupportedError(
+            f"the output has {len(features)} axes of its own ({', '.join(features)}); one can be fused", node.span
+        )
     if node.name and [a for a in node.rows if a not in node.axes]:
         raise AttnUnsupportedError("the output lacks a row axis, so rows are summed as well", node.span)
     feature = features[0] if features else ""
-    dims = [frozenset(dim) for x in (*program.inputs, *program.outputs) for dim in x.dims if len(dim) > 1]
+    stored = [x.dims for x in program.inputs] + [x.dims for x in program.outputs]
+    dims = [frozenset(dim) for dims in stored for dim in dims if len(dim) > 1]
     kinds = tuple(_kind(node, segment, feature, before, name) for segment in node.segments)
     return Pieces(node, node.rows, kinds, tuple(dims), feature, name)
 

@@ -1,8 +1,8 @@
 """Matrix products in a score: `sum[d](...)` over a product of row and key factors becomes `Product`s, row and key statistics.
 
 The body of each such sum is multiplied out. A term with row and key factors along d is a product of two operands; a term with one
-side only is a statistic of that side, `|q|^2` or `|k|^2` in a squared distance. Factors without d leave the sum. An operand that is
-not a plain read, and every statistic, is a definition of its own that runs before the attend.
+side only is a statistic of that side, `|q|^2` or `|k|^2` in a squared distance. Factors without d leave the sum. An operand
+that is not a plain read, and every statistic, is a definition of its own that runs before the attend.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ...errors import AttnUnsupportedError, Span
 from ...ir.expr import ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, walk
 from ...ir.nodes import Assign
 from ...ir.pairs import Product, value
-from .algebra import add, product, terms
+from .algebra import add, factors, product, terms
 
 
 @dataclass
@@ -64,7 +64,9 @@ def plain(expr: Expr) -> bool:
     return all(isinstance(x, Index) for x in expr.index) and len(set(expr.index)) == len(expr.index)
 
 
-def extract(score: Expr, sides: Sides, before: Before, name: Callable[[str], str], span: Span | None) -> tuple[Expr, list[Product]]:
+def extract(
+    score: Expr, sides: Sides, before: Before, name: Callable[[str], str], span: Span | None
+) -> tuple[Expr, list[Product]]:
     """The score with its sums over feature axes replaced, and the products it needs.
 
     Raises AttnUnsupportedError for a sum that pairs rows and keys otherwise than by products.
@@ -115,7 +117,8 @@ def _split(
         raise AttnUnsupportedError(f"{what} sums over {len(red.axes)} axes at once; a fused score sums over one", span)
     axis = red.axes[0]
     if (pair := _distance(red, sides)) is not None:
-        return _squared_distance(*pair, axis, sides, before, name, found)
+        shared, row, key = _common(*pair, axis)
+        return product([*shared, *shared, _squared_distance(row, key, axis, sides, before, name, found)])
     expanded = terms(red.body)
     if expanded is None:
         raise AttnUnsupportedError(f"{what} has too many terms when multiplied out", span)
@@ -131,7 +134,9 @@ def _split(
                 rows.append(part)
         for part in keys:
             if any(sides.has_key(e) and sides.has_row(e) and not _apart(e, sides) for e in walk(part) if isinstance(e, Read)):
-                raise AttnUnsupportedError(f"{what} reads a vector for each pair of a row and a key, so it is no matrix product", span)
+                raise AttnUnsupportedError(
+                    f"{what} reads a vector for each pair of a row and a key, so it is no matrix product", span
+                )
         if rows and keys:
             part_sum: Expr = _product(rows, keys, axis, sides, before, name, found)
         elif rows or keys:
@@ -151,6 +156,16 @@ def _distance(red: Reduce, sides: Sides) -> tuple[Expr, Expr] | None:
                 a, b = b, a
             return None if sides.has_key(a) or not sides.has_key(b) or _row_only(b, sides) else (a, b)
     return None
+
+
+def _common(row: Expr, key: Expr, axis: str) -> tuple[list[Expr], Expr, Expr]:
+    """Factors without the feature axis that both sides have, and the sides without them: |a / s - b / s|^2 is |a - b|^2 / s^2."""
+    left, right = factors(row), factors(key)
+    shared = [f for f in left if axis not in axes_of(f) and f in right]
+    for f in shared:
+        left.remove(f)
+        right.remove(f)
+    return shared, product(left), product(right)
 
 
 def _squared_distance(
@@ -204,4 +219,3 @@ def _merge(expanded: list[list[Expr]]) -> list[list[Expr]]:
         known = out.get(key)
         out[key] = (scale, rest) if known is None else (known[0] + scale, known[1])
     return [([] if c == 1 else [Const(c)]) + rest for c, rest in out.values() if c != 0] or [[ZERO]]
-

@@ -1,7 +1,7 @@
 """One sweep over the keys: which sums it needs, and what its results are in terms of them.
 
-At most one softmax runs inside a sweep. Its weights are w = exp(score - m) with m the greatest score so far, so a sum that is linear
-in w is kept relative to m, and the normalized weight is w / total, or w / total * sigmoid(lse - sink) with a sink. With
+At most one softmax runs inside a sweep. Its weights are w = exp(score - m) with m the greatest score so far, so a sum that is
+linear in w is kept relative to m, and the normalized weight is w / total, or w / total * sigmoid(lse - sink) with a sink. With
 log p = score - lse, sums of p log p and the like are linear in w as well.
 """
 
@@ -13,7 +13,7 @@ from ...errors import AttnUnsupportedError
 from ...ir.expr import FALSE, ONE, TRUE, ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, walk
 from ...ir.nodes import Assign, Attend
 from ...ir.pairs import Final, Softmax, Sum, Term, value, value_name, values_in
-from .algebra import add, affine, contains, div, factors, is_const, linear, mul, product, replace_part
+from .algebra import add, affine, contains, factors, is_const, linear, mul, product, replace_part
 from .pieces import Pieces
 
 
@@ -27,11 +27,7 @@ class Frozen(Exception):
 
 def statistics(expr: Expr, over: set[str]) -> list[Expr]:
     """Softmaxes and reductions of pair values, innermost first. over: the axes of the pairs."""
-    out = [
-        e
-        for e in walk(expr)
-        if isinstance(e, Along | Reduce) and set(e.axes) & over and values_in(e)
-    ]
+    out = [e for e in walk(expr) if isinstance(e, Along | Reduce) and set(e.axes) & over and values_in(e)]
     return out[::-1]
 
 
@@ -163,7 +159,9 @@ class Sweep:
     def reduced(self, red: Reduce) -> Expr:
         """A reduction over exactly the sweep's axes."""
         if set(red.axes) != self.over:
-            raise AttnUnsupportedError(f"a reduction over {', '.join(red.axes)} inside another is not fused", self.pieces.node.span)
+            raise AttnUnsupportedError(
+                f"a reduction over {', '.join(red.axes)} inside another is not fused", self.pieces.node.span
+            )
         body, cond = red.body, red.cond
         match red.op:
             case "sum" | "count":
@@ -179,7 +177,9 @@ class Sweep:
             case "any" | "all":
                 test = Apply("where", (body if cond is None else Apply("and", (cond, body)), Const(1.0), Const(0.0)))
                 if red.op == "all":
-                    test = Apply("where", (body if cond is None else Apply("or", (Apply("not", (cond,)), body)), Const(0.0), Const(1.0)))
+                    test = Apply(
+                        "where", (body if cond is None else Apply("or", (Apply("not", (cond,)), body)), Const(0.0), Const(1.0))
+                    )
                 return Apply("gt" if red.op == "any" else "eq", (self._sum(test), Const(0.0)))
             case "lse" if self.softmax is not None and self.source is not None and body == self.source.body and cond is None:
                 return value(self.softmax.lse)
@@ -223,7 +223,9 @@ class Sweep:
 
     def _extreme(self, op: str, expr: Expr, scaled: bool = False) -> Read:
         if len(self.pieces.kinds) > 1 and set(axes_of(expr)) & set(self.pieces.over):
-            raise AttnUnsupportedError("a value that depends on the position among several kinds of keys is not fused", self.pieces.node.span)
+            raise AttnUnsupportedError(
+                "a value that depends on the position among several kinds of keys is not fused", self.pieces.node.span
+            )
         bins = set(axes_of(expr)) - self.pieces.pair_axes
         if bins:
             raise AttnUnsupportedError(f"a sum of pairs for each {', '.join(sorted(bins))} is not fused", self.pieces.node.span)
@@ -248,7 +250,9 @@ class Sweep:
                 if not rest:
                     return e
                 if e.op not in ("sum", "count") or not set(e.axes) >= self.over:
-                    raise AttnUnsupportedError(f"{e.op} over {', '.join(e.axes)} of pair values is not fused", self.pieces.node.span)
+                    raise AttnUnsupportedError(
+                        f"{e.op} over {', '.join(e.axes)} of pair values is not fused", self.pieces.node.span
+                    )
                 value = self.reduced(Reduce(e.op, self.order, e.body, e.cond))
                 token = self.name(f"{emit.name}_rows")
                 finals.append(Final(token, rows, "float", value, acc=True))

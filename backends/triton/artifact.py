@@ -1,0 +1,302 @@
+"""`attncc compile FILE --target T --out DIR`: a Python module that needs torch and triton alone, the machine code, a manifest.
+
+The module's last function has the name and the tensors of the pattern. It is written for head dimensions that are fixed here,
+and for any lengths, batch and strides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from attncc.errors import AttnUnsupportedError
+from attncc.ir.expr import Expr, Size, walk
+from attncc.ir.nodes import Program
+from attncc.ir.printer import show_expr
+from attncc.ir.sizes import Unknown, dims_text, scalar
+from attncc.schedules.costs import flops, traffic
+from attncc.schedules.plan import Fused, Plan, Torch, plan
+
+from .ahead import request
+from .host import number
+from .kernel import Kernel
+from .machine import Compiled, Failed, Worker, analyse, parse_target, units_of
+from .module import Module
+from .names import Names
+from .run import launch_name, module_of
+
+BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
+DEFAULT_HEAD = 64
+
+
+def write(
+    program: Program,
+    outputs: Sequence[str],
+    folder: Path,
+    target: str,
+    dtype: str = "bf16",
+    sizes: Mapping[str, int] | None = None,
+    title: str = "",
+    name: str = "",
+) -> dict[str, Any]:
+    """Write the files of a pattern into a folder and give the manifest.
+
+    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. Raises AttnUnsupportedError
+    when a node of the pattern cannot be a kernel, or the compiler refuses one.
+    """
+    name = name or program.name
+    made = plan(program, outputs)
+    _whole(made)
+    given = dict(sizes or {})
+    features = {a: _feature(made.program, a, given) for a in made.features}
+    descriptors = target.startswith("cuda:") and int(target[5:]) >= 90 and dtype != "fp32"
+    module = module_of(made, features, target, BITS[dtype], descriptors=descriptors, title=title or name)
+    module = replace(module, text=f"{module.text}\n\n{entry(made, module, name, title)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.py").write_text(module.text, encoding="utf-8")
+    kernels = []
+    with Worker() as worker:
+        for kernel in module.kernels:
+            done = worker.compile(request(module, kernel, target, dtype), time_limit=300.0)
+            if isinstance(done, Failed):
+                raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {done.message}")
+            files = _machine_code(folder, name, kernel, done, alone=len(module.kernels) == 1)
+            kernels.append(_kernel(module, kernel, done, files, dtype, {**given, **features}))
+    manifest = {
+        "pattern": name,
+        "title": title,
+        "target": target,
+        "dtype": dtype,
+        "triton": kernels[0]["triton"] if kernels else "",
+        "module": f"{name}.py",
+        "signature": {
+            "inputs": [{"name": i.name, "dims": dims_text(i), "kind": i.kind} for i in made.program.inputs],
+            "outputs": [{"name": o.name, "dims": _dims(o.dims), "kind": o.kind} for o in made.program.outputs],
+        },
+        "fixed": features,
+        "kernels": kernels,
+    }
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def _whole(made: Plan) -> None:
+    """Raise AttnUnsupportedError unless every step is kernels alone."""
+    for step in made.steps:
+        if isinstance(step, Torch):
+            what = getattr(step.node, "name", "") or "a node"
+            raise AttnUnsupportedError(
+                f"'{what}' of {made.program.name} runs on PyTorch ({step.reason}), so there is no self-contained module",
+                getattr(step.node, "span", None),
+                "compile the attention core as a pattern of its own",
+            )
+        if step.before or step.after:
+            names = ", ".join(a.name for a in (*step.before, *step.after))
+            raise AttnUnsupportedError(
+                f"{names} beside '{step.node.name}' of {made.program.name} runs on PyTorch, so there is no self-contained module",
+                step.node.span,
+                "ask for fewer outputs",
+            )
+
+
+def _feature(program: Program, axis: str, given: Mapping[str, int]) -> int:
+    if axis in given:
+        return given[axis]
+    size = program.axis(axis).size
+    if size is not None:
+        try:
+            return int(scalar(size, given))
+        except Unknown:
+            pass
+    return DEFAULT_HEAD
+
+
+def _dims(dims: tuple[tuple[str, ...], ...]) -> str:
+    return ", ".join(d[0] if len(d) == 1 else "(" + " ".join(d) + ")" if d else "1" for d in dims)
+
+
+# The function with the pattern's signature.
+
+
+def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
+    """The text of the function that takes the pattern's tensors and gives its outputs."""
+    program = made.program
+    names = Names({name})
+    for tensor in program.inputs:
+        names.of("tensor", tensor.name)
+    takes = [names.of("tensor", i.name) for i in program.inputs]
+    ins = ", ".join(f"{i.name} [{dims_text(i)}]" for i in program.inputs)
+    outs = ", ".join(f"{o.name} [{_dims(o.dims)}]" for o in program.outputs)
+    lines = [f"def {name}({', '.join(takes)}):"]
+    lines += [f'    """{title.splitlines()[0] if title else name}', "", f"    {ins}", f"    -> {outs}", '    """']
+
+    def size(axis: str) -> str:
+        return names.of("size", axis)
+
+    lines += _sizes(program, size, names)
+    for tensor in program.inputs:
+        text = names.of("tensor", tensor.name)
+        stored = ", ".join(" * ".join(map(size, d)) if d else "1" for d in tensor.dims)
+        lines.append(f'    check("{tensor.name}", {text}, ({stored},))')
+        if any(len(d) != 1 for d in tensor.dims):
+            shape = ", ".join(size(a) for d in tensor.dims for a in d)
+            lines.append(f"    {text} = {text}.reshape(({shape},))" if shape else f"    {text} = {text}.reshape(())")
+    for step in made.steps:
+        assert isinstance(step, Fused)
+        lines += _call(made, module, step, names, size)
+    results = [_stored(program, o, made, names) for o in program.outputs]
+    lines.append(f"    return {', '.join(results)}")
+    return _CHECK + "\n\n" + "\n".join(lines) + "\n"
+
+
+_CHECK = '''def check(name, tensor, shape):
+    """Raise ValueError unless a tensor has a shape."""
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"'{name}' has shape {tuple(tensor.shape)}, expected {tuple(shape)}")
+'''
+
+
+def _sizes(program: Program, size: Callable[[str], str], names: Names) -> list[str]:
+    """Lines that find the size of every axis. Raises AttnUnsupportedError for one that does not follow from the tensors."""
+    lines: list[str] = []
+    known: set[str] = set()
+    progress = True
+    while progress:
+        progress = False
+        for axis in program.axes:
+            if axis.parts:
+                raise AttnUnsupportedError(f"axis {axis.name} is a sum of other axes: no self-contained module is made for it")
+            if axis.name not in known and axis.size is not None and _inside(axis.size) <= known:
+                lines.append(f"    {size(axis.name)} = {number(axis.size, size)}")
+                known.add(axis.name)
+                progress = True
+        for tensor in program.inputs:
+            for at, dim in enumerate(tensor.dims):
+                unknown = [a for a in dim if a not in known]
+                if len(unknown) == 1:
+                    rest = [size(a) for a in dim if a in known]
+                    over = f" // {rest[0]}" if len(rest) == 1 else f" // ({' * '.join(rest)})" if rest else ""
+                    lines.append(f"    {size(unknown[0])} = {names.of('tensor', tensor.name)}.shape[{at}]{over}")
+                    known.add(unknown[0])
+                    progress = True
+    missing = [a.name for a in program.axes if a.name not in known]
+    if missing:
+        raise AttnUnsupportedError(f"the size of axis {missing[0]} does not follow from the tensors alone")
+    return lines
+
+
+def _inside(expr: Expr) -> set[str]:
+    return {e.axis for e in walk(expr) if isinstance(e, Size)}
+
+
+def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[[str], str]) -> list[str]:
+    launch = next(x for x in module.launches if x.name == launch_name(step))
+    results = ", ".join(names.of("tensor", v.name) for v in step.values)
+    given = ", ".join([*(names.of("tensor", a.name) for a in launch.inputs), *map(size, launch.sizes)])
+    floats = [names.of("tensor", i.name) for i in made.program.inputs if i.kind == "float"]
+    lines = [f"    dtype = promoted({', '.join(floats)})"] if floats else []
+    return [*lines, f"    {results}{',' if len(step.values) == 1 else ''} = {launch.name}({given}, dtype=dtype)"]
+
+
+def _stored(program: Program, out: Any, made: Plan, names: Names) -> str:
+    axes = made.arrays[out.value]
+    wanted = tuple(a for d in out.dims for a in d)
+    if set(axes) != set(wanted):
+        raise AttnUnsupportedError(f"output {out.name} is repeated along an axis: no self-contained module is made for it")
+    text = names.of("tensor", out.value)
+    if axes != wanted:
+        text += f".permute({', '.join(str(axes.index(a)) for a in wanted)})"
+    if any(len(d) != 1 for d in out.dims):
+        text += f".reshape({', '.join(' * '.join(names.of('size', a) for a in d) if d else '1' for d in out.dims)})"
+    return text
+
+
+# The manifest.
+
+
+def _machine_code(folder: Path, name: str, kernel: Kernel, done: Compiled, alone: bool) -> dict[str, str]:
+    stem = name if alone else f"{name}.{kernel.name}"
+    assembly = "ptx" if done.extension == "cubin" else "amdgcn"
+    (folder / f"{stem}.{assembly}").write_text(done.assembly, encoding="utf-8")
+    (folder / f"{stem}.{done.extension}").write_bytes(done.binary)
+    return {"assembly": f"{stem}.{assembly}", "binary": f"{stem}.{done.extension}"}
+
+
+def _kernel(
+    module: Module, kernel: Kernel, done: Compiled, files: dict[str, str], dtype: str, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    program = kernel.program
+    config = dict(module.configs[kernel.name])
+    element = BITS[dtype] // 8
+    work, moved = flops(program), traffic(program, element)
+    owner = program.dim(program.owner).axes
+    grid = " * ".join([*(f"ceil({a} / {config[kernel.tile_names[a]]})" for a in owner), *program.grid])
+    out: dict[str, Any] = {
+        "name": kernel.name,
+        **files,
+        "triton": done.triton,
+        "arguments": _arguments(kernel, dtype),
+        "grid": grid,
+        "tiles": {a: config[t] for a, t in kernel.tile_names.items()},
+        "warps": done.warps,
+        "stages": done.stages,
+        "registers": done.registers,
+        "spills": done.spills,
+        "shared_memory": done.shared,
+        "flops": show_expr(work).replace("|", ""),
+        "bytes": show_expr(moved).replace("|", ""),
+        "notes": list(program.notes),
+    }
+    if done.target.backend == "cuda":
+        out["products"] = _products(done)
+    out["roofline"] = _roofline(work, moved, done, dtype, sizes)
+    return out
+
+
+def _arguments(kernel: Kernel, dtype: str) -> list[dict[str, str]]:
+    described = [{"name": d.name, "what": f"tensor descriptor of {d.arg}, block {list(d.block)}"} for d in kernel.descriptors]
+    arrays = [{"name": p, "what": f"pointer to {a}"} for a, p in kernel.pointers.items()]
+    strides = [{"name": n, "what": f"stride of {a} along {x}, in elements"} for (a, x), n in kernel.strides.items()]
+    sizes = [{"name": n, "what": f"size of {a}"} for n, a in zip(kernel.size_names, kernel.sizes, strict=True)]
+    scalars = {s.name: s.expr for s in kernel.program.scalars}
+    numbers = [
+        {"name": n, "what": show_expr(scalars[s]).replace("|", "")}
+        for n, s in zip(kernel.scalar_names, kernel.scalars, strict=True)
+    ]
+    return [*described, *arrays, *strides, *sizes, *numbers]
+
+
+def _products(done: Compiled) -> dict[str, int]:
+    """Matrix instructions of the kernel by opcode."""
+    report = analyse(done)
+    counts: dict[str, int] = {}
+    for loop in report.loops:
+        for opcode, count in loop.opcodes.items():
+            if "MMA" in opcode:
+                counts[opcode] = counts.get(opcode, 0) + count
+    return counts
+
+
+def _roofline(work: Expr, moved: Expr, done: Compiled, dtype: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Bounds of the target's published peaks, for the given sizes; only the intensity when some are not given."""
+    try:
+        units = units_of(parse_target(done.target.name))
+    except AttnUnsupportedError:
+        return {}
+    out: dict[str, Any] = {"machine": units.name, "bandwidth_gbs": units.dram_gbs}
+    if dtype in units.tensor:
+        out["tflops"] = round(units.peak_tflops(dtype), 1)
+    try:
+        operations, size = float(scalar(work, sizes)), float(scalar(moved, sizes))
+    except Unknown as axis:
+        out["sizes"] = f"give the size of {axis} (and every other axis) for times"
+        return out
+    out |= {"flops": operations, "bytes": size, "intensity": round(operations / max(size, 1.0), 2)}
+    out["memory_us"] = round(size / units.dram_gbs / 1e3, 3)
+    if "tflops" in out:
+        out["compute_us"] = round(operations / out["tflops"] / 1e6, 3)
+        out["bound"] = "compute" if out["compute_us"] >= out["memory_us"] else "memory"
+    return out
