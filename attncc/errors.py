@@ -52,6 +52,11 @@ class Span:
         """The span from the start of this one to the end of the other."""
         return Span(self.source, self.start, max(self.end, other.end))
 
+    @property
+    def text(self) -> str:
+        """The characters themselves, blanks folded."""
+        return " ".join(self.source.text[self.start : self.end].split())
+
     def caret(self) -> str:
         """The source line with carets below the span."""
         line, column = self.source.position(self.start)

@@ -200,4 +200,5 @@ def check(program: Program, sizes: Mapping[str, int]) -> None:
         if not holds:
             named = sorted({e.axis for e in walk(item.cond) if isinstance(e, Size)})
             values = ", ".join(f"{a} = {sizes[a]}" for a in named)
-            raise AttnValueError("this requirement does not hold", item.span, f"with {values}" if values else "")
+            said = f": {item.span.text}" if item.span is not None else ""
+            raise AttnValueError(f"a requirement does not hold{said}", item.span, f"with {values}" if values else "")

@@ -103,8 +103,13 @@ class Op:
 
     @property
     def ir(self) -> Program:
-        """The program with no optional input present."""
-        return self.specialise(stored_dims(self._library, self._decl, self.params))
+        """The program with no optional input present; with all of them where the pattern cannot do without."""
+        try:
+            return self.specialise(stored_dims(self._library, self._decl, self.params))
+        except AttnTypeError:
+            if all(not s.decl.optional for s in self._specs.inputs):
+                raise
+            return self.specialise(stored_dims(self._library, self._decl, self.params, optional=True))
 
     def __call__(
         self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any

@@ -41,7 +41,8 @@ def run(
         execute(ev, node, program)
     for item in program.checks:
         if item.data and not _holds(ev.eval(item.cond)):
-            raise AttnValueError("this assumption about the data does not hold", item.span)
+            said = f": {item.span.text}" if item.span is not None else ""
+            raise AttnValueError(f"an assumption about the data does not hold{said}", item.span)
     return {o.name: stored(ev, o, dtype) for o in chosen}
 
 

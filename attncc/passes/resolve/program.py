@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, Source, Span
+from ...errors import AttnError, AttnAbsentError, AttnNameError, AttnTypeError, Source, Span
 from ...ir.expr import Apply, Expr, Index, Read, Size, axes_of, kind_of, substitute, walk
 from ...ir.nodes import Attend, Axis, Input, Node, Output, Program, exprs_of, used_by, values_of
 from ...language import tree
@@ -191,10 +191,7 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
             on = _static_or_true(scope, spec)
         if on and not any(spec.name == other.name for other in inputs):
             inputs.append(spec)
-    outputs = []
-    for item in decl.outputs:
-        if isinstance(item, tree.Output) and not item.optional and item.name.plain:
-            outputs.append(item.name.plain)
+    outputs = [name for name, optional in _output_names(scope, decl) if not optional]
     return Declared(tuple(inputs), tuple(sig.params), tuple(outputs), scope, sig.params)
 
 
@@ -206,9 +203,12 @@ def _static_or_true(scope: Scope, spec: InputSpec) -> bool:
     return static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'")
 
 
-def stored_dims(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -> dict[str, int]:
-    """Number of stored dims of every input that must be given. Raises AttnTypeError when a rank depends on the tensors."""
-    return {name: dims for name, (dims, optional) in input_dims(library, decl, params).items() if not optional}
+def stored_dims(library: Library, decl: tree.Pattern, params: Mapping[str, Any], optional: bool = False) -> dict[str, int]:
+    """Number of stored dims of every input that must be given; with optional, of those that may be left out as well.
+
+    Raises AttnTypeError when a rank depends on the tensors.
+    """
+    return {name: dims for name, (dims, free) in input_dims(library, decl, params).items() if optional or not free}
 
 
 def input_dims(
@@ -398,6 +398,22 @@ def _outputs(scope: Scope, decl: tree.Pattern) -> Iterator[InputSpec]:
             on = item.cond is None or static_bool(scope, item.cond, f"the condition of '{name}'")
             with scope_env(scope, env):
                 yield InputSpec(name, replace(item, cond=None if on else item.cond, dims=_frozen(scope, item.dims) if on else ()))
+
+
+def _output_names(scope: Scope, decl: tree.Pattern) -> Iterator[tuple[str, bool]]:
+    """Names of outputs and whether they come on request alone; where parameters that have no value decide, nothing is said."""
+    for item in decl.outputs:
+        outs = item.outputs if isinstance(item, tree.OutputFamily) else (item,)
+        try:
+            entries = static(scope, item.range, "the range of an output family") if isinstance(item, tree.OutputFamily) else [None]
+            for entry in entries:
+                values = list(entry) if isinstance(item, tree.OutputFamily) and len(item.vars) > 1 else [entry]
+                env = dict(zip(item.vars, values, strict=False)) if isinstance(item, tree.OutputFamily) else {}
+                with scope_env(scope, env):
+                    for out in outs:
+                        yield from ((name, out.optional) for name, _ in expand_name(scope, out.name))
+        except AttnError:
+            continue
 
 
 def _frozen(scope: Scope, dims: tuple[tree.Dim, ...]) -> tuple[tree.Dim, ...]:
