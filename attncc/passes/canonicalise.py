@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..errors import AttnShapeError
+from ..errors import AttnError
 from ..ir.expr import FALSE, TRUE, Apply, Const, Expr, Reduce, kind_of, rebuild
 from ..ir.nodes import Attend, Node, Program, map_exprs
 from ..ir.sizes import SCALAR
@@ -54,7 +54,7 @@ def _constants(e: Apply) -> Expr | None:
         return None
     try:
         return Const(SCALAR[e.op](*values))
-    except (ArithmeticError, ValueError, AttnShapeError):  # left as it is: it fails where it is evaluated, with its own message
+    except (ArithmeticError, ValueError, AttnError):  # left as it is: it fails where it is evaluated, with its own message
         return None
 
 
