@@ -25,7 +25,8 @@ def solve(e: Expr) -> Expr:
     e = rebuild(e, solve)
     if not isinstance(e, Reduce) or e.cond is None:
         return e
-    first, rest = [], []
+    first: list[Expr] = []
+    rest: list[Expr] = []
     for part in conjuncts(e.cond):
         new = equality(part, e.axes) or half_line(part, e.axes)
         (rest if new is None else first).append(part if new is None else new)

@@ -342,7 +342,7 @@ def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
     token = _trace.set(trace)
     try:
         arguments = [Traced(i.name) for i in inputs]
-        results = fn(*arguments, **{p.name.parts[0]: Traced(p.name) for p in params})  # type: ignore[misc]
+        results = fn(*arguments, **{p.name.plain or "": Traced(p.name) for p in params})
     finally:
         _trace.reset(token)
     results = results if isinstance(results, tuple) else (results,)

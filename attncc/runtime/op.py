@@ -139,7 +139,7 @@ class Op:
         """What a compiled graph takes as constants: everything about a call but the tensors."""
         facts = self._entry(*call).facts
         if facts.outputs not in self._results:  # names that Python reserves become _0, _1, ...
-            self._results[facts.outputs] = namedtuple(self.name, facts.outputs, rename=True)  # type: ignore[misc]
+            self._results[facts.outputs] = namedtuple(self.name, facts.outputs, rename=True)
         return facts
 
     def _entry(

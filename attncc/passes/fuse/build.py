@@ -218,7 +218,7 @@ class _Builder:
         self.stages.append(self.pieces.stage(token, red.axes, sweep.softmax, tuple(sweep.sums), (final,), (note,)))
         return Read(token, tuple(Index(a) for a in rows), final.kind)
 
-    _alias: tuple[Expr, str] | None = None
+    _alias: tuple[Expr | None, str] | None = None
 
 
 def _at(expr: Expr, axis: str, at: int) -> Expr:

@@ -27,7 +27,7 @@ class Frozen(Exception):
 
 def statistics(expr: Expr, over: set[str]) -> list[Expr]:
     """Softmaxes and reductions of pair values, innermost first. over: the axes of the pairs."""
-    out = [e for e in walk(expr) if isinstance(e, Along | Reduce) and set(e.axes) & over and values_in(e)]
+    out: list[Expr] = [e for e in walk(expr) if isinstance(e, Along | Reduce) and set(e.axes) & over and values_in(e)]
     return out[::-1]
 
 

@@ -132,11 +132,11 @@ def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Dra
     else:
         draft.keys = (scope.builder.sum_axis(tuple(p.atoms for p in draft.parts)),)
         scope.attend = AttendScope(draft.keys, labels=labels)
-    names = [n for n, _ in draft.parts[0].scores]
+    scored = [n for n, _ in draft.parts[0].scores]
     for part in draft.parts:
-        if [n for n, _ in part.scores] != names:
+        if [n for n, _ in part.scores] != scored:
             raise AttnTypeError("all segments must score under the same names", part.span)
-    for name in names:
+    for name in scored:
         _pair(scope, draft, name)
     for clause in items:
         if not isinstance(clause, tree.Over):
@@ -395,7 +395,8 @@ def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef]
     weight = values[(draft.posts or draft.maps)[-1][0]]
     free = tuple(a for a in weight.axes if a not in over)
     rows = tuple(dict.fromkeys((*free, *(a for v in values.values() for a in v.axes if a not in over))))  # a post may sum some
-    name, axes = "", ()
+    name = ""
+    axes: tuple[str, ...] = ()
     if node.target is not None:
         label = name_text(scope, node.target.name)
         axes = tuple(dict.fromkeys((*free, *(a for m in mixes if m is not None for a in axes_of(m) if a not in atoms))))

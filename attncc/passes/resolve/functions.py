@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from ...errors import AttnNameError, AttnTypeError, Span
 from ...ir.expr import Along, Const, Expr, Index, Read, Reduce, apply, axes_of, kind_of, substitute
-from ...ir.nodes import Call, Pick
+from ...ir.nodes import Call, Pick, values_of
 from ...ir.ops import ALONG, OPS, REDUCERS
 from ...language import tree
 from .expressions import conjunction, describe, make, name_text, to_expr, value
@@ -123,7 +123,8 @@ def reduce(scope: Scope, use: Use) -> Value:
     if use.bracket is None and use.args:
         first = value(use.args[0], scope)
         if isinstance(first, list) and len(use.args) == 1:
-            return {"sum": sum, "max": max, "min": min, "any": any, "all": all}[use.name](first)
+            lists: dict[str, Callable[..., Value]] = {"sum": sum, "max": max, "min": min, "any": any, "all": all}
+            return lists[use.name](first)
         if use.name in ("min", "max") and len(use.args) > 1:
             return elementwise(scope, use)
     use.only()
@@ -337,7 +338,7 @@ def fourier(scope: Scope, use: Use) -> Value:
 
 def _whole(scope: Scope, base: Read) -> bool:
     """Whether a plain reference has its axes under the names they were stored with."""
-    known = {n.name: n.axes for block in scope.builder.blocks for n in block if hasattr(n, "axes")}
+    known = {v.name: v.axes for block in scope.builder.blocks for n in block for v in values_of(n)}
     return known.get(base.source) == axes_of(base)
 
 

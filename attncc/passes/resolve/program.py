@@ -385,10 +385,7 @@ def _outputs(scope: Scope, decl: tree.Pattern) -> Iterator[InputSpec]:
     """Declared outputs whose condition holds, families worked out; with InputSpec's name and declaration."""
     for item in decl.outputs:
         if isinstance(item, tree.OutputFamily):
-            entries = static(scope, item.range, "the range of an output family")
-            for entry in entries:
-                values = list(entry) if len(item.vars) > 1 else [entry]
-                env = dict(zip(item.vars, values, strict=False))
+            for env in _entries(scope, item):
                 with scope_env(scope, env):
                     for out in item.outputs:
                         for name, _ in expand_name(scope, out.name):
@@ -405,15 +402,20 @@ def _output_names(scope: Scope, decl: tree.Pattern) -> Iterator[tuple[str, bool]
     for item in decl.outputs:
         outs = item.outputs if isinstance(item, tree.OutputFamily) else (item,)
         try:
-            entries = static(scope, item.range, "the range of an output family") if isinstance(item, tree.OutputFamily) else [None]
-            for entry in entries:
-                values = list(entry) if isinstance(item, tree.OutputFamily) and len(item.vars) > 1 else [entry]
-                env = dict(zip(item.vars, values, strict=False)) if isinstance(item, tree.OutputFamily) else {}
+            for env in _entries(scope, item):
                 with scope_env(scope, env):
                     for out in outs:
                         yield from ((name, out.optional) for name, _ in expand_name(scope, out.name))
         except AttnError:
             continue
+
+
+def _entries(scope: Scope, item: tree.Output | tree.OutputFamily) -> list[dict[str, Any]]:
+    """The values of an output family's variables, one after the other; one empty entry for a plain output."""
+    if isinstance(item, tree.Output):
+        return [{}]
+    entries = static(scope, item.range, "the range of an output family")
+    return [dict(zip(item.vars, list(e) if len(item.vars) > 1 else [e], strict=False)) for e in entries]
 
 
 def _frozen(scope: Scope, dims: tuple[tree.Dim, ...]) -> tuple[tree.Dim, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ...errors import AttnError, AttnNameError, AttnTypeError, AttnValueError, Span
@@ -237,13 +238,13 @@ def bind_params(scope: Scope, sig: Signature, given: dict[str, tuple[Value, Span
     for name, decl in sig.params.items():
         if name in given:
             got, span = given[name]
-            scope.names[name] = Lazy(lambda d=decl, g=got, s=span, n=name: check_param(n, d.type, g, s, scope), decl.span, name, got)
+            scope.names[name] = Lazy(partial(check_param, name, decl.type, got, span, scope), decl.span, name, got)
         elif decl.default is not None:
-            scope.names[name] = Lazy(lambda d=decl, n=name: default_of(scope, n, d), decl.span, name)
+            scope.names[name] = Lazy(partial(default_of, scope, name, decl), decl.span, name)
         elif decl.type.optional:
             scope.names[name] = Absent(name)
         else:
-            scope.names[name] = Lazy(lambda d=decl, n=name: _missing(n, d), decl.span, name)
+            scope.names[name] = Lazy(partial(_missing, name, decl), decl.span, name)
 
 
 def _missing(name: str, decl: tree.Param) -> Value:
@@ -286,7 +287,7 @@ def register_wheres(scope: Scope, sig: Signature) -> list[tuple[str, tree.Where,
                 raise AttnTypeError("a family of scalars cannot be declared in 'where'", where.span)
             if name in scope.names:
                 raise AttnNameError(f"'{name}' is declared twice", where.span)
-            scope.names[name] = Lazy(lambda w=where, n=name: _scalar(scope, n, w), where.span, name)
+            scope.names[name] = Lazy(partial(_scalar, scope, name, where), where.span, name)
         else:
             raise AttnTypeError("'where' gives the size of an axis or names a number: name = ...", where.span)
     return axes
