@@ -7,7 +7,7 @@ import pytest
 import sympy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ir_exprs import exprs
+from ir_exprs import CALM, exprs
 from ir_values import Undefined, value
 
 from attncc.ir.algebra import from_sympy, holds, simplify_int, to_sympy
@@ -102,7 +102,7 @@ def round_trip(expr: Expr, nonempty: bool) -> Expr:
 
 
 @given(integers())
-@settings(max_examples=150, deadline=None)
+@settings(CALM, max_examples=150)
 def test_simplified_integers_are_equal(expr):
     found = simplify_int(expr)
     assert sum(1 for _ in walk(found)) <= sum(1 for _ in walk(expr))
@@ -110,7 +110,7 @@ def test_simplified_integers_are_equal(expr):
 
 
 @given(conditions())
-@settings(max_examples=100, deadline=None)
+@settings(CALM, max_examples=100)
 def test_axes_can_be_kept(cond):
     found = simplify_int(cond, keep_axes=True)
     assert axes_of(found) == axes_of(cond)
@@ -118,13 +118,13 @@ def test_axes_can_be_kept(cond):
 
 
 @given(integers())
-@settings(max_examples=150, deadline=None)
+@settings(CALM, max_examples=150)
 def test_converted_integers_are_equal(expr):
     same_everywhere(expr, round_trip(expr, False))
 
 
 @given(integers(), st.sampled_from(["le", "lt", "eq", "ne"]), integers())
-@settings(max_examples=150, deadline=None)
+@settings(CALM, max_examples=150)
 def test_what_holds_holds_everywhere(a, op, b):
     cond = Apply(op, (a, b))
     always = holds(cond)
@@ -137,7 +137,7 @@ def test_what_holds_holds_everywhere(a, op, b):
 
 
 @given(exprs())
-@settings(max_examples=100, deadline=None)
+@settings(CALM, max_examples=100)
 def test_any_expression_converts_and_simplifies(drawn):
     expr, kinds = drawn
     to_sympy(expr)

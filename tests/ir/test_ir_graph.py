@@ -4,6 +4,7 @@ import networkx as nx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ir_exprs import CALM
 from ir_programs import programs
 
 from attncc.errors import AttnInternalError, AttnNameError
@@ -124,7 +125,7 @@ def test_live_refuses_an_unknown_output():
 
 
 @given(programs(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(CALM, max_examples=100)
 def test_live_programs_are_legal_and_minimal(program, data):
     names = [o.name for o in program.outputs]
     asked = data.draw(st.sets(st.sampled_from(names), min_size=1))
@@ -138,7 +139,7 @@ def test_live_programs_are_legal_and_minimal(program, data):
 
 
 @given(programs(), st.randoms(use_true_random=False))
-@settings(max_examples=100, deadline=None)
+@settings(CALM, max_examples=100)
 def test_ordered_mends_any_order(program, random):
     shuffled = list(program.nodes)
     random.shuffle(shuffled)

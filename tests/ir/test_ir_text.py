@@ -5,7 +5,7 @@ import textwrap
 
 import pytest
 from hypothesis import given, settings
-from ir_exprs import exprs
+from ir_exprs import CALM, exprs
 from ir_programs import programs
 
 import attncc.ir.printer
@@ -18,7 +18,7 @@ from attncc.ir.verify import verify
 
 
 @given(programs())
-@settings(max_examples=150, deadline=None)
+@settings(CALM, max_examples=150)
 def test_programs_round_trip(program):
     verify(program)
     text = show(program)
@@ -28,7 +28,7 @@ def test_programs_round_trip(program):
 
 
 @given(exprs())
-@settings(max_examples=300, deadline=None)
+@settings(CALM, max_examples=300)
 def test_expressions_round_trip(drawn):
     expr, kinds = drawn
     assert parse_expr(show_expr(expr), kinds) == expr
