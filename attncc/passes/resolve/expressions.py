@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import singledispatch
 from typing import Any
 
-from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, Span
+from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, AttnValueError, Span
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, substitute
 from ...ir.ops import OPS
 from ...language import tree
@@ -86,7 +86,8 @@ def make(scope: Scope, op: str, span: Span, *args: Value) -> Value:
                 return STATIC[op](*vals)
             except (ValueError, OverflowError, ZeroDivisionError, TypeError) as reason:
                 if op in ("exact", "floordiv", "mod", "div", "isqrt", "floor"):
-                    raise AttnTypeError(f"cannot work this out: {reason}", span) from None
+                    kind = AttnTypeError if isinstance(reason, TypeError) else AttnValueError
+                    raise kind(f"cannot work this out: {reason}", span, "change the parameters or sizes it comes from") from None
         if op in ("eq", "ne") and all(is_static(v) for v in vals):
             return (vals[0] == vals[1]) == (op == "eq")
         for v in vals:
