@@ -25,10 +25,10 @@ def __getattr__(name: str) -> object:
         from importlib import import_module
 
         return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
-    if name == "testing":
+    if name in ("testing", "cache", "errors"):
         from importlib import import_module
 
-        return import_module(".testing", __name__)
+        return import_module(f".{name}", __name__)
     if not name.startswith("_"):  # functions of the language, for traced Python: attncc.dot, attncc.softmax, attncc.rope
         from .runtime import jit as tracing
 

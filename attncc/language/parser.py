@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 import sys
-import tempfile
 import threading
-from contextlib import suppress
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cache import fetch, key
 from ..errors import Source
 from . import tree as T
 from .build import Builder
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
 _lock = threading.Lock()
 _builder = Builder()
 _lark: Lark | None = None
+TABLES = "tables"
 
 
 def parse(source: Source) -> T.File:
@@ -58,40 +57,31 @@ def _parser() -> Lark:
         import lark
 
         grammar = resources.files("attncc.grammar").joinpath("attn.lark").read_text(encoding="utf-8")
-        key = hashlib.sha256(f"{lark.__version__} {sys.version_info[:2]} {grammar}".encode()).hexdigest()[:16]
-        path = _cache_folder() / f"grammar-{key}.lark"
-        _lark = _load(path) or _make(grammar, path)
+        entry = key([lark.__version__, sys.version_info[:2], grammar])
+        _lark = _load(fetch("grammar", entry, partial(_build, grammar))) or _make(grammar)
     return _lark
 
 
-def _cache_folder() -> Path:
-    if own := os.environ.get("ATTNCC_CACHE_DIR"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "attncc"
-
-
-def _load(path: Path) -> Lark | None:
-    """The tables from the user's cache (30 ms instead of 400), None when they are not there or not readable."""
+def _load(folder: Path) -> Lark | None:
+    """The parser from its saved tables (30 ms instead of 400), None when they are not readable."""
     import lark
 
     try:
-        with path.open("rb") as file:
+        with (folder / TABLES).open("rb") as file:
             return lark.Lark.__new__(lark.Lark)._load(file, transformer=_builder)
-    except Exception:  # a cache that cannot be read for whatever reason is only worth making again
+    except Exception:  # whatever the reason, the parser can be made again
         return None
 
 
-def _make(grammar: str, path: Path) -> Lark:
-    """The parser made from the grammar, and left in the cache when the folder allows."""
+def _build(grammar: str, folder: Path) -> None:
+    with (folder / TABLES).open("wb") as file:
+        _make(grammar).save(file, {"transformer"})
+
+
+def _make(grammar: str) -> Lark:
     import lark
 
-    parser = lark.Lark(
+    return lark.Lark(
         grammar, parser="lalr", lexer="contextual", start=["file", "expression"], transformer=_builder,
         keep_all_tokens=True, maybe_placeholders=False,
     )  # fmt: skip
-    with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            parser.save(file, {"transformer"})
-        os.replace(file.name, path)  # so that nobody ever reads half a file
-    return parser

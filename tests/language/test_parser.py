@@ -564,7 +564,8 @@ print(len(made))
     environment = {**os.environ, "ATTNCC_CACHE_DIR": str(tmp_path)}
     run = [subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True) for _ in range(2)]
     assert [r.stdout.strip() for r in run] == ["1", "0"], run
-    for path in tmp_path.iterdir():
-        path.write_bytes(b"broken")
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"broken")
     again = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert again.stdout.strip() == "1", again.stderr
