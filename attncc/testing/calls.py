@@ -102,14 +102,14 @@ def program_of(op: Op, optional: Sequence[str] | None = None, rank: int = 2) -> 
 def sample(
     op: Op, seed: int = 0, sizes: Mapping[str, int] | None = None, *, dtype: torch.dtype = torch.float32,
     optional: Sequence[str] | None = None, rank: int = 2, density: float = 0.7, layout: str = "contiguous", device: str = "cpu",
-    wish: Callable[[str], int] | None = None,
+    wish: Callable[[Program], Callable[[str], int]] | None = None,
 ) -> Sample:  # fmt: skip
-    """A call of an op. `sizes` fixes lengths of axes; the others are small, or what `wish` says, and fit the `require`s.
+    """A call of an op. `sizes` fixes lengths of axes; the others are small, or what `wish(program)(axis)` says, and fit.
 
     Raises AttnNameError for an unknown input or axis, AttnShapeError when no sizes fit, AttnValueError when no data do.
     """
     program = program_of(op, optional, rank)
-    found = choose_sizes(program, wish or sensible(program, 8, 4, 2), sizes)
+    found = choose_sizes(program, wish(program) if wish else sensible(program, 8, 4, 2), sizes)
     return Sample(op, program, found, seed, dtype, density, layout, device)
 
 

@@ -154,6 +154,10 @@ def roles(program: Program) -> dict[str, str]:
     axis that keys and values do not have. An axis whose size follows from another one hands its role on; keys go before features.
     """
     out: dict[str, str] = {}
+    for expr in every_expr(program):
+        for inner in walk(expr):
+            if isinstance(inner, Reduce) and isinstance(inner.body, Apply) and inner.body.op == "mul":
+                out.update(dict.fromkeys(inner.axes, "feature"))
     for node in program.nodes:
         if not isinstance(node, Attend):
             continue

@@ -13,23 +13,24 @@ data falls on the other side when the inputs change by the rounding of the call)
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
-from ..errors import AttnError
+from ..errors import AttnError, AttnUnsupportedError
 from ..ir.expr import Apply, walk
 from ..ir.nodes import Call, Program
 from ..ir.sizes import solve
-from ..runtime.autograd import call
-from ..runtime.backends import Backend, named
+from ..runtime.backends import named
+from ..runtime.op import Op
 from .compare import compare, largest
 from .lengths import every_expr, pair_count
 from .tolerances import allowed_error, reduction_length, tolerance
 from .values import decides_on_data
 
 Tensors = dict[str, torch.Tensor]
+Runner = Callable[[Mapping[str, torch.Tensor]], Tensors]
 PERTURBATIONS = 8
 BLOCKS = 5
 """In how many blocks of rows the oracle's other path goes through the largest attend."""
@@ -72,18 +73,19 @@ class Report:
 
 
 def check_call(
-    program: Program, tensors: Mapping[str, torch.Tensor], backends: Sequence[str], gradients: bool = True, seed: int = 0,
+    op: Op, tensors: Mapping[str, torch.Tensor], backends: Sequence[str], gradients: bool = True, seed: int = 0,
     outputs: Sequence[str] | None = None, self_check: bool = True,
 ) -> Report:  # fmt: skip
-    """Run a program on the backends and compare. Raises AttnError when the oracle itself does not take the inputs."""
-    return _Check(program, tensors, gradients, seed, outputs).report(backends, self_check)
+    """Call an op on the backends and compare. Raises AttnError when the oracle itself does not take the inputs."""
+    return _Check(op, tensors, gradients, seed, outputs).report(backends, self_check)
 
 
 class _Check:
     def __init__(
-        self, program: Program, tensors: Mapping[str, torch.Tensor], gradients: bool, seed: int, outputs: Sequence[str] | None
+        self, op: Op, tensors: Mapping[str, torch.Tensor], gradients: bool, seed: int, outputs: Sequence[str] | None
     ) -> None:
-        self.program, self.tensors = program, tensors
+        self.op, self.tensors = op, tensors
+        self.program = program = op.program(**tensors)
         self.outputs = list(outputs or [o.name for o in program.outputs])
         floats = [t.dtype for t in tensors.values() if t.is_floating_point()]
         self.dtype = floats[0] if floats else torch.get_default_dtype()
@@ -97,19 +99,22 @@ class _Check:
     def report(self, backends: Sequence[str], self_check: bool) -> Report:
         out = Report()
         exact = self.cast(torch.float64)
-        oracle = self.run(named("eager"), exact)
+        oracle = self.run(self.plain(), exact)
         eager: Tensors = {}
         order = ["eager", *(b for b in backends if b != "eager")] if "eager" in backends else list(backends)
         for name in order:
-            got, rows = self.attempt(name, named(name), dict(self.tensors))
+            got, rows = self.attempt(name, self.called(name), dict(self.tensors))
+            if rows and rows[0].array == "refused":
+                out.notes.append(f"{name}: {rows[0].reason}")
+                continue
             if name == "eager":
                 eager = got
             out.rows += rows or list(self.compared(name, got, oracle, self.dtype, eager))
         if self_check:
             sizes = solve(self.program, {n: t.shape for n, t in exact.items()})
             block = max(1, pair_count(self.program, sizes) // BLOCKS)
-            got, rows = self.attempt("in blocks", type(named("eager"))(block=block), exact)  # type: ignore[call-arg]
-            out.rows += rows or list(self.compared("in blocks", got, oracle, torch.float64, {}))
+            got, rows = self.attempt("oracle in blocks", self.plain(block), exact)
+            out.rows += rows or list(self.compared("oracle in blocks", got, oracle, torch.float64, {}))
             out.rows += self.differences(exact, oracle, out)
         if out.failures and decides_on_data(self.program):
             out.near_tie = self.near_tie(exact, oracle)
@@ -120,10 +125,25 @@ class _Check:
 
     # ------------------------------------------------------------------------------------------------------------- running
 
-    def run(self, backend: Backend, tensors: Tensors) -> Tensors:
+    def plain(self, block: int | None = None) -> Runner:
+        """The eager backend itself, with autograd through it; `block`: pair values at a time."""
+        eager = named("eager")
+        chosen = eager if block is None else type(eager)(block=block)  # type: ignore[call-arg]
+        return chosen.prepare(self.program, self.outputs)
+
+    def called(self, backend: str) -> Runner:
+        """A call of the op, as a user makes it."""
+
+        def run(tensors: Mapping[str, torch.Tensor]) -> Tensors:
+            found = self.op(outputs=self.outputs, backend=backend, **tensors)
+            return dict(zip(self.outputs, (found,) if len(self.outputs) == 1 else tuple(found), strict=True))
+
+        return run
+
+    def run(self, how: Runner, tensors: Tensors) -> Tensors:
         """Outputs as `o`, gradients as `grad q`."""
         leaves = {n: t.detach().requires_grad_(n in self.wanted) if t.is_floating_point() else t for n, t in tensors.items()}
-        values = dict(zip(self.outputs, call(self.program, backend, leaves, self.outputs), strict=True))
+        values = how(leaves)
         out = dict(values)
         fed = [n for n, v in values.items() if v.is_floating_point() and v.requires_grad]
         grads: Sequence[torch.Tensor | None] = [None] * len(self.wanted)
@@ -141,10 +161,12 @@ class _Check:
             self.cotangents[name] = torch.where(torch.isfinite(value.detach().double().cpu()), drawn, 0.0)
         return self.cotangents[name].to(value.device, value.dtype)
 
-    def attempt(self, name: str, backend: Backend, tensors: Tensors) -> tuple[Tensors, list[Row]]:
-        """A run; a failure to run is a row."""
+    def attempt(self, name: str, how: Runner, tensors: Tensors) -> tuple[Tensors, list[Row]]:
+        """A run; a failure to run is a row, and what a backend says it can not do is one of array `refused`."""
         try:
-            return self.run(backend, tensors), []
+            return self.run(how, tensors), []
+        except AttnUnsupportedError as error:
+            return {}, [Row(name, "refused", math.inf, 0.0, error.message)]
         except AttnError as error:
             return {}, [Row(name, "call", math.inf, 0.0, f"{type(error).__name__}: {error}")]
         except Exception as error:  # whatever a backend raises is a finding about it
@@ -180,7 +202,7 @@ class _Check:
         def total(step: float) -> float:
             moved = {n: t + step * direction[n] if n in direction else t for n, t in exact.items()}
             with torch.no_grad():
-                values = dict(zip(self.outputs, call(self.program, named("eager"), moved, self.outputs), strict=True))
+                values = self.plain()(moved)
             return sum(float((torch.where(c != 0, values[n].cpu(), 0.0) * c).sum()) for n, c in self.cotangents.items())
 
         def central(step: float) -> float:
@@ -206,7 +228,7 @@ class _Check:
                 noise = torch.rand(t.shape, generator=self.generator, dtype=torch.float64).to(t.device) * 2 - 1
                 moved[name] = t * (1 + relative * noise) if t.is_floating_point() else t
             try:
-                other = self.run(named("eager"), moved)
+                other = self.run(self.plain(), moved)
             except AttnError:
                 return True
             for array, expected in oracle.items():

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..errors import AttnError, AttnTypeError, AttnValueError
+from ..errors import AttnError, AttnTypeError
 from ..language import tree
 from ..passes.resolve.program import choose, literals
-from ..passes.resolve.scope import Library
+from ..passes.resolve.scope import Builder, Library, Scope
+from ..passes.resolve.signatures import gather
 from ..runtime.op import Op
 
 FLOATS = (1.0, 0.5, 2.0, 0.25, 0.0, -1.0)
@@ -70,10 +71,14 @@ def plain_values(kind: tree.Type, words: tuple[str, ...]) -> list[Any]:
 
 def required(op: Op) -> dict[str, tree.Type]:
     """The parameters that have no default and are not given."""
+    return _open(op._specs.types, op.params)
+
+
+def _open(types: Mapping[str, tree.Param], given: Mapping[str, Any]) -> dict[str, tree.Type]:
     return {
         n: p.type
-        for n, p in op._specs.types.items()
-        if n not in op.params and p.default is None and not p.type.optional and p.type.kind not in ("true", "false")
+        for n, p in types.items()
+        if n not in given and p.default is None and not p.type.optional and p.type.kind not in ("true", "false")
     }
 
 
@@ -89,21 +94,14 @@ def variants(library: Library, name: str, given: Mapping[str, Any]) -> Iterator[
                 yield {**own, **given}
 
 
-def completed(op: Op, limit: int = 64) -> Iterator[Op]:
-    """The op with values for what has no default, plainest first. The op itself when nothing is missing."""
-    from .calls import with_params
-
-    missing = required(op)
-    if not missing:
-        yield op
-        return
-    words = strings_in(op._decl)
+def completed(library: Library, decl: tree.Pattern, given: Mapping[str, Any], limit: int = 64) -> Iterator[dict[str, Any]]:
+    """The given parameters with values for those that have no default, plainest first; just them when nothing is missing."""
+    scope = Scope(Builder(), library, where=decl.name)
+    missing = _open(gather(scope, decl.params, decl.inputs, decl.where).params, given)
+    words = strings_in(decl)
     choices = [[v for v in plain_values(kind, words) if v is not None] for kind in missing.values()]
     for values in itertools.islice(sorted_products(choices), limit):
-        try:
-            yield with_params(op, dict(zip(missing, values, strict=True)))
-        except (AttnTypeError, AttnValueError):
-            continue
+        yield {**given, **dict(zip(missing, values, strict=True))}
 
 
 def sorted_products(choices: list[list[Any]]) -> Iterator[tuple[Any, ...]]:

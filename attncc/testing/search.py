@@ -66,7 +66,7 @@ def search(
     found = Found(backends=tuple(backends))
 
     def one(sample: Sample) -> None:
-        report = check_call(sample.program, sample.tensors, backends, gradients, sample.seed)
+        report = check_call(sample.op, sample.tensors, backends, gradients, sample.seed)
         if report.near_tie:
             found.near_ties += 1
             return
@@ -121,8 +121,7 @@ def assert_matches_oracle(
             raise AssertionError(found.text())
         return
     tensors = op.bind((), inputs) if isinstance(inputs, Mapping) else op.bind(tuple(inputs), {})
-    program = op.program(**tensors)
-    report = check_call(program, tensors, chosen, gradients, seed or 0, outputs)
+    report = check_call(op, tensors, chosen, gradients, seed or 0, outputs)
     if report.near_tie:
         raise AssertionError(f"this call of '{op.name}' lies near a tie, where rounding decides: choose other inputs")
     if report.failures:
