@@ -114,3 +114,43 @@ def test_an_axis_named_as_a_direct_sum_binds_to_one() -> None:
     x, y = torch.randn(2, 4, dtype=torch.float64), torch.randn(3, 5, 4, dtype=torch.float64)
     weights = torch.arange(3.0)[:, None] * torch.arange(5.0)
     torch.testing.assert_close(op(x, y), x.sum(0) + (y * weights[..., None]).sum((0, 1)))
+
+
+def test_a_linear_map_of_a_linear_map_with_square_weights() -> None:
+    """Both weights are w[c, c']: the inner sum runs over c' too, and must not catch the index of the outer one."""
+    op = attncc.compile("""
+        pattern f(x[b, c], u[c, c'], w[c, c'], v[c]) -> y[b, c] { y = linear(linear(x, u, v), w, v) }
+    """)
+    x, u, w, v = (torch.randn(*shape, dtype=torch.float64) for shape in ((2, 3), (3, 3), (3, 3), (3,)))
+    torch.testing.assert_close(op(x, u, w, v), (x @ u.T + v) @ w.T + v)
+
+
+def test_a_primed_argument_keeps_its_own_sums() -> None:
+    """A definition reads its argument at n'; the argument is a sum over n' itself."""
+    op = attncc.compile("""
+        define gap[n, m](t) = sum[m](t - t[n = m])
+        pattern f(x[n], w[n, n']) -> y[n] { y = gap[n, n'](sum[n'](w * x')) }
+    """)
+    x, w = torch.randn(3, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    t = w @ x
+    torch.testing.assert_close(op(x, w), 3 * t - t.sum())
+
+
+def test_renaming_the_axes_of_a_bundle() -> None:
+    """Primes stay, sizes in `where` follow, a stored 1 may take an axis's place, nested bundles are renamed from the inside out."""
+    op = attncc.compile("""
+        bundle square(w[u, u'])
+        bundle net(first[l1, u], *: square, out[o, u], rate[l]) where l1 = l + 1
+        pattern f(a_*: net(o = 1), b_*: net(u = v, l = k, l1 = k1, o = t)) -> y[u, v, t] {
+          a = sum[u', l1](a_w * a_first') * a_out * sum[l](a_rate)
+          b = sum[v', k1](b_w * b_first') * b_out * sum[k](b_rate)
+          y = a * b
+        }
+    """)
+    given = {"first": (2, 3), "w": (3, 3), "out": (1, 3), "rate": (1,)}, {"first": (3, 2), "w": (2, 2), "out": (4, 2), "rate": (2,)}
+    a, b = ({n: torch.randn(*s, dtype=torch.float64) for n, s in shapes.items()} for shapes in given)
+    left, right = ((t["w"] @ t["first"].sum(0)) * t["out"] * t["rate"].sum() for t in (a, b))
+    named = {f"{p}_{n}": t for p, ts in (("a", a), ("b", b)) for n, t in ts.items()}
+    torch.testing.assert_close(op(**named), torch.einsum("u,tv->uvt", left[0], right))
+    with pytest.raises(attncc.AttnError):
+        op(**{**named, "b_first": b["first"][:2]})

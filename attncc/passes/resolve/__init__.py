@@ -8,6 +8,7 @@ Everything static happens here: overloads, families, bundles, absence, packs, pr
     reads.py        brackets: gathers, affine reads, direct sums
     functions.py    the built-in functions, a table
     calls.py        definitions and patterns, inlined
+    renames.py      the axes of a bundle under other names
     signatures.py   parameters, bundles, families, dims, sizes
     statements.py   assignments, folds, static ifs, checks
     attends.py      attends and their clauses

@@ -9,7 +9,7 @@ from functools import singledispatch
 from typing import Any
 
 from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, AttnValueError, Span
-from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, substitute
+from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild
 from ...ir.ops import OPS
 from ...language import tree
 from .scope import Scope
@@ -170,7 +170,7 @@ def _prime(scope: Scope, value: Value, full: str, span: Span) -> Value:
             span,
             "a prime reads a tensor at an axis such as n' that is bound around it",
         )
-    return substitute(expr, at)
+    return scope.moved(expr, at, span)
 
 
 @singledispatch

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ...errors import AttnNameError, AttnTypeError, Span
-from ...ir.expr import Along, Const, Expr, Index, Read, Reduce, apply, axes_of, kind_of, substitute
+from ...ir.expr import Along, Const, Expr, Index, Read, Reduce, apply, axes_of, kind_of
 from ...ir.nodes import Call, Pick, values_of
 from ...ir.ops import ALONG, OPS, REDUCERS
 from ...language import tree
@@ -239,7 +239,7 @@ def linear(scope: Scope, use: Use) -> Value:
                     "rename it at use, x[c = c2], or write the sum out",
                 )  # fmt: skip
             at[base] = Index(axis)
-    x = substitute(x, at)
+    x = scope.moved(x, at, use.args[0].span)
     outer = [a for a in axes_of(w) if a not in over]
     shared = [a for a in outer if a in axes_of(x)]
     if shared:

@@ -144,7 +144,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     maker.aliases()
     for spec, env in specs:
         with scope_env(scope, env):
-            dims = maker.dims(spec.decl.dims, spec.renames)
+            dims = maker.dims(spec.decl.dims)
         kind = spec.decl.type if spec.decl.type in ("int", "bool") else "float"
         builder.inputs[spec.name] = Input(spec.name, dims, kind or "float", spec.decl.type == "const", spec.span)
         axes = tuple(a for dim in dims for a in dim)
@@ -226,7 +226,7 @@ def input_dims(
     for spec in found.inputs:
         conditional = spec.decl.cond is not None and any(isinstance(n, tree.Call) for n in descend(spec.decl.cond))
         optional = spec.decl.optional or conditional
-        dims = _renamed(spec)
+        dims = spec.decl.dims
         unknown = [p for p in packs_in(dims) if (p.name.plain or "") not in found.scope.names]
         if unknown and rank is None and not optional:
             raise AttnTypeError(
@@ -299,7 +299,7 @@ def packs_in(dims: tuple[tree.Dim, ...]) -> Iterator[tree.PackDim]:
 
 def ranks(scope: Scope, equations: list[Any], specs: list[tuple[InputSpec, dict[str, Any], int]]) -> None:
     """Give every pack its axes: the rank comes from `where rank(g) = ..`, a list parameter, or the tensors."""
-    for kind, where, _ in equations:
+    for kind, where in equations:
         if kind == "rank":
             assert isinstance(where.left, tree.Call)
             name = where.left.args[0].value
@@ -554,7 +554,7 @@ def _node_axes(node: Node) -> set[str]:
 
 
 def leaves(scope: Scope, dims: tuple[tree.Dim, ...]) -> list[tuple[str, Any]]:
-    """The axes of a signature's dims in order: (name, None), or (name of the sum, for each part its axes). Packs are spread out."""
+    """The axes of a signature's dims in order: (name, None), or (name of the sum, the axes of each part). Packs are spread out."""
     out: list[tuple[str, Any]] = []
     for dim in dims:
         if isinstance(dim, tree.AxisDim):
@@ -608,7 +608,7 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     maker.aliases()
     for spec, env, _ in actuals:
         with scope_env(inner, env):
-            maker.dims(spec.decl.dims, spec.renames)
+            maker.dims(spec.decl.dims)
     outs = list(_outputs(inner, decl))
     for spec in outs:
         for leaf, kind in leaves(inner, spec.decl.dims):
@@ -644,20 +644,20 @@ def _bind(
     scope: Scope, inner: Scope, equations: list[Any], actuals: list[tuple[InputSpec, dict[str, Any], Expr]], span: Span
 ) -> None:
     inner.ranks = {spec.name: len(axes_of(e)) for spec, _, e in actuals}
-    for kind, where, _ in equations:
+    for kind, where in equations:
         if kind == "rank":
             name = where.left.args[0].value.plain
             rank = static(inner, where.right, "the rank of a pack")
             inner.names[name] = PackOf(tuple(AxisRef(f"{name}{n}", ()) for n in range(rank)))
     sums = {}  # r = n ++ k: an axis that binds to a direct sum of the caller
-    for _, where, _ in equations:
+    for _, where in equations:
         if isinstance(where.left, tree.Name) and isinstance(where.right, tree.Concat):
             factors = [p.factors if isinstance(p, tree.Product) else (p,) for p in where.right.parts]
             sums[where.left.plain] = tuple(tuple(f.plain for f in part if isinstance(f, tree.Name)) for part in factors)
     specs: list[tuple[InputSpec, list[tuple[str, Any]], Expr]] = []
     for spec, env, e in actuals:
         with scope_env(inner, env):
-            found = leaves(inner, _renamed(spec))
+            found = leaves(inner, spec.decl.dims)
         packs = [leaf for leaf, _ in found if leaf.startswith("*")]
         if packs:
             rank = len(axes_of(e)) - sum(1 for leaf, _ in found if not leaf.startswith("*"))
@@ -666,7 +666,7 @@ def _bind(
                 raise AttnTypeError(f"argument '{spec.name}' has too few axes", span)
             inner.names[packs[0][1:]] = PackOf(tuple(AxisRef(f"{packs[0][1:]}{n}", ()) for n in range(rank)))
             with scope_env(inner, env):
-                found = leaves(inner, _renamed(spec))
+                found = leaves(inner, spec.decl.dims)
         specs.append((spec, [(leaf, kind or sums.get(leaf)) for leaf, kind in found], e))
     bound = bind_axes(scope, inner, specs, span)
     for name, v in list(inner.names.items()):
@@ -678,22 +678,6 @@ def _bind(
             inner.twins.update(zip(base.atoms, v.atoms, strict=False))
     for spec, _, _ in actuals:
         inner.names[spec.name] = bound[spec.name]
-
-
-def _renamed(spec: InputSpec) -> tuple[tree.Dim, ...]:
-    """An input's dims with the renames of its bundle done."""
-    out: list[tree.Dim] = []
-    for dim in spec.decl.dims:
-        new = None
-        if isinstance(dim, tree.AxisDim | tree.PackDim) and dim.name.plain is not None:
-            new = next((r for n, r in spec.renames if n == dim.name.plain), None)
-        if new is None:
-            out.append(dim)
-        elif isinstance(new, tuple):
-            out.extend(tree.AxisDim(dim.span, tree.Name(dim.span, (n.rstrip("'"),), n.count("'"))) for n in new)
-        else:
-            out.append(new)
-    return tuple(out)
 
 
 def _returned(inner: Scope, e: Value) -> Value:

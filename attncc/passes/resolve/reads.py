@@ -6,7 +6,7 @@ from ...errors import AttnNameError, AttnTypeError, Span
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, substitute, walk
 from ...language import tree
 from .expressions import expr, name_text, static, to_expr, value
-from .scope import Scope, is_plain
+from .scope import Scope, captures, is_plain
 from .values import Absent, AxisRef, PackOf, RowsAt, Several, Value, lift
 
 
@@ -178,7 +178,7 @@ def read(scope: Scope, base: Expr, at: dict[str, Expr], fill: Expr | None, span:
     if fill is not None and not is_plain(base):
         base = scope.store(base, "t", span)
     elif heavy:
-        if all(isinstance(pos, Const) for pos in at.values()) and not _captures(base, at):
+        if all(isinstance(pos, Const) for pos in at.values()) and not captures(base, at):
             return substitute(base, at)
         base = scope.store(base, "t", span)
     if fill is not None:
@@ -187,11 +187,6 @@ def read(scope: Scope, base: Expr, at: dict[str, Expr], fill: Expr | None, span:
         assert isinstance(out, Read)
         return Read(out.source, out.index, out.kind, fill)
     return substitute(base, at)
-
-
-def _captures(base: Expr, at: dict[str, Expr]) -> bool:
-    used = {a for pos in at.values() for a in axes_of(pos)}
-    return any(isinstance(e, Reduce | Along) and used & set(e.axes) for e in walk(base))
 
 
 def concat(scope: Scope, total: AxisRef, items: list[Value], span: Span) -> Expr:

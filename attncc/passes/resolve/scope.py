@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from ...errors import AttnNameError, AttnTypeError, Span
-from ...ir.expr import Apply, Expr, Index, Read, Size, axes_of, kind_of, sources_of
+from ...ir.expr import Along, Apply, Expr, Index, Read, Reduce, Size, axes_of, kind_of, sources_of, substitute, walk
 from ...ir.nodes import Assign, Axis, Check, Input, Node
 from ...language import tree
 from .values import AxisRef, Lazy, PackOf, Value
@@ -106,6 +106,13 @@ def is_plain(expr: Expr) -> bool:
         return False
     axes = [i.axis for i in expr.index if isinstance(i, Index)]
     return len(axes) == len(expr.index) == len(set(axes))
+
+
+def captures(expr: Expr, at: dict[str, Expr]) -> bool:
+    """Whether positions put into an expression meet a reduction over one of their axes, or move what a softmax runs along."""
+    used = {a for pos in at.values() for a in axes_of(pos)}
+    inner = [e for e in walk(expr) if isinstance(e, Reduce | Along)]
+    return any(used & set(e.axes) or (isinstance(e, Along) and at.keys() & set(e.axes)) for e in inner)
 
 
 @dataclass
@@ -217,6 +224,10 @@ class Scope:
         self.attend.emits.append(Assign(name, axes_of(expr), kind_of(expr), expr, span))
         self.attend.locals.add(name)
         return reference(name, axes_of(expr), kind_of(expr))
+
+    def moved(self, expr: Expr, at: dict[str, Expr], span: Span) -> Expr:
+        """An expression at other positions; stored first where that would catch an axis that is bound inside it."""
+        return substitute(self.store(expr, "t", span) if captures(expr, at) else expr, at)
 
     def axis_ref(self, name: str, span: Span) -> AxisRef:
         """The axis of a name, primes allowed. Raises AttnNameError when there is none."""

@@ -13,17 +13,17 @@ from ...ir.nodes import Check, Dims
 from ...language import tree
 from .expressions import name_text, static, static_bool, to_expr, value
 from .names import key_of
+from .renames import dims_under, under
 from .scope import Scope
 from .values import EXPR_TYPES, Absent, AxisRef, Lazy, PackOf, Value, is_number, is_static
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """An input with families and bundles worked out: its full name, the name inside its bundle, and its declaration."""
+    """An input or output with families and bundles worked out: its full name, and its declaration with the axes renamed."""
 
     name: str
     decl: tree.Input | tree.Output
-    renames: tuple[tuple[str, Any], ...] = ()
 
     @property
     def span(self) -> Span:
@@ -35,7 +35,7 @@ class Signature:
     """The parts of a declaration with its bundles' parts put in."""
 
     params: dict[str, tree.Param]
-    wheres: list[tuple[tree.Where, tuple[tuple[str, Any], ...]]]
+    wheres: list[tree.Where]
 
 
 def family_values(scope: Scope, family: tree.Family) -> list[Any]:
@@ -88,11 +88,13 @@ def gather(scope: Scope, params: tuple[tree.Param | tree.Include, ...], inputs: 
             )
         if depth > 16:
             raise AttnTypeError(f"bundle '{include.bundle}' includes itself", include.span)
-        out.wheres.extend((w, include.renames) for w in decl.where if (w, include.renames) not in out.wheres)
+        outer, out.wheres = out.wheres, list(decl.where)
         add(decl.params, depth)
         for item in decl.inputs:
             if isinstance(item, tree.Include):
                 bundle(item, depth + 1)
+        own = [under(w, dict(include.renames)) for w in out.wheres]
+        out.wheres = [*outer, *(w for w in own if w not in outer)]
 
     def add(items: tuple[tree.Param | tree.Include, ...], depth: int) -> None:
         for item in items:
@@ -109,12 +111,13 @@ def gather(scope: Scope, params: tuple[tree.Param | tree.Include, ...], inputs: 
         if isinstance(item, tree.Include):
             bundle(item, 0)
     add(params, 0)
-    out.wheres.extend((w, ()) for w in wheres)
+    out.wheres.extend(wheres)
     return out
 
 
-def expand_inputs(scope: Scope, items: tuple[tree.Input | tree.Include, ...], prefix: str = "",
-                  renames: tuple[tuple[str, Any], ...] = ()) -> Iterator[tuple[InputSpec, dict[str, Any]]]:  # fmt: skip
+def expand_inputs(
+    scope: Scope, items: tuple[tree.Input | tree.Include, ...], prefix: str = ""
+) -> Iterator[tuple[InputSpec, dict[str, Any]]]:
     """Every input of a signature, bundles and families worked out. Family variables are bound while the caller holds an item."""
     for item in items:
         if isinstance(item, tree.Include):
@@ -123,10 +126,12 @@ def expand_inputs(scope: Scope, items: tuple[tree.Input | tree.Include, ...], pr
                 raise AttnNameError(f"unknown bundle '{item.bundle}'", item.span)
             prefixes = [""] if item.prefix is None else [n for n, _ in expand_name(scope, item.prefix)]
             for one in prefixes:
-                yield from expand_inputs(scope, decl.inputs, prefix + one, item.renames or renames)
+                for spec, env in expand_inputs(scope, decl.inputs, prefix + one):
+                    dims = dims_under(spec.decl.dims, dict(item.renames))
+                    yield InputSpec(spec.name, replace(spec.decl, dims=dims)), env
         else:
             for name, env in expand_name(scope, item.name):
-                yield InputSpec(prefix + name, item, renames), env
+                yield InputSpec(prefix + name, item), env
 
 
 def check_param(name: str, kind: tree.Type, given: Any, span: Span | None, scope: Scope | None = None) -> Value:
@@ -273,14 +278,14 @@ def default_of(scope: Scope, name: str, decl: tree.Param) -> Value:
     return out
 
 
-def register_wheres(scope: Scope, sig: Signature) -> list[tuple[str, tree.Where, tuple[tuple[str, Any], ...]]]:
+def register_wheres(scope: Scope, sig: Signature) -> list[tuple[str, tree.Where]]:
     """Make scalars of `where` available by name; give back the equations for axes, families worked out later."""
-    axes: list[tuple[str, tree.Where, tuple[tuple[str, Any], ...]]] = []
-    for where, renames in sig.wheres:
+    axes: list[tuple[str, tree.Where]] = []
+    for where in sig.wheres:
         if isinstance(where.left, tree.Call):
-            axes.append(("rank", where, renames))
+            axes.append(("rank", where))
         elif isinstance(where.left, tree.Name) and key_of(where.left) in scope.axis_names:
-            axes.append(("axis", where, renames))
+            axes.append(("axis", where))
         elif isinstance(where.left, tree.Name):
             name = where.left.plain
             if name is None:
@@ -327,7 +332,7 @@ def concat_family(scope: Scope, node: tree.Expr) -> list[tree.Expr] | None:
 class AxisMaker:
     """Turns dims into axes: existing names are used, new ones become axes of the program."""
 
-    def __init__(self, scope: Scope, equations: list[tuple[str, tree.Where, tuple[tuple[str, Any], ...]]]) -> None:
+    def __init__(self, scope: Scope, equations: list[tuple[str, tree.Where]]) -> None:
         self.scope = scope
         self.equations = equations
         self.bound: set[str] = set()
@@ -351,7 +356,7 @@ class AxisMaker:
 
     def aliases(self) -> None:
         """Products and direct sums named in `where`: n = (r s), r = kk ++ n, s = concat{n in ..}(c{n})."""
-        for kind, where, renames in self.equations:
+        for kind, where in self.equations:
             if kind != "axis" or not self._active(where):
                 continue
             assert isinstance(where.left, tree.Name)
@@ -360,13 +365,13 @@ class AxisMaker:
                 parts = list(where.right.parts)
             names = [n for n, _ in expand_name(self.scope, where.left)]
             if parts is not None:
-                self._sum(names[0], parts, renames)
+                self._sum(names[0], parts)
             elif isinstance(where.right, tree.Product):
                 found = self.scope.find_axis(names[0])
                 if isinstance(found, AxisRef):
                     self._factor(found, where.right)
                 else:
-                    atoms = tuple(a for f in where.right.factors for a in self._named(f, renames).atoms)
+                    atoms = tuple(a for f in where.right.factors for a in self._named(f).atoms)
                     self.scope.names[names[0]] = AxisRef(names[0], atoms)
 
     def _factor(self, product: AxisRef, node: tree.Product) -> None:
@@ -380,19 +385,19 @@ class AxisMaker:
     def _active(self, where: tree.Where) -> bool:
         return where.cond is None or static_bool(self.scope, where.cond, "the condition of a size")
 
-    def _named(self, node: tree.Expr, renames: tuple[tuple[str, Any], ...] = ()) -> AxisRef:
+    def _named(self, node: tree.Expr) -> AxisRef:
         if isinstance(node, tree.Name):
             return self.atom(name_text(self.scope, node) + "'" * node.primes)
         if isinstance(node, tree.Product):
-            return AxisRef("", tuple(a for f in node.factors for a in self._named(f, renames).atoms))
+            return AxisRef("", tuple(a for f in node.factors for a in self._named(f).atoms))
         raise AttnTypeError("expected the name of an axis", node.span)
 
-    def _sum(self, name: str, parts: list[tree.Expr], renames: tuple[tuple[str, Any], ...]) -> None:
+    def _sum(self, name: str, parts: list[tree.Expr]) -> None:
         found = self.scope.find_axis(name)
         if isinstance(found, AxisRef):  # bound by a call: its parts get this pattern's names
             self._open(found, [name_text(self.scope, p) if isinstance(p, tree.Name) else None for p in parts], parts[0].span)
             return
-        atoms = tuple(self._named(p, renames).atoms for p in parts)
+        atoms = tuple(self._named(p).atoms for p in parts)
         self.scope.names[name] = AxisRef(name, (self.scope.builder.sum_axis(atoms, name),))
 
     def _open(self, total: AxisRef, names: list[str | None], span: Span) -> None:
@@ -403,18 +408,15 @@ class AxisMaker:
             if name is not None and name not in self.scope.names:
                 self.scope.names[name] = AxisRef(name, atoms)
 
-    def dims(self, dims: tuple[tree.Dim, ...], renames: tuple[tuple[str, Any], ...] = ()) -> Dims:
+    def dims(self, dims: tuple[tree.Dim, ...]) -> Dims:
         """Stored dims as products of axes."""
         out: list[tuple[str, ...]] = []
         for dim in dims:
-            out.extend(self.dim(dim, renames))
+            out.extend(self.dim(dim))
         return tuple(out)
 
-    def dim(self, dim: tree.Dim, renames: tuple[tuple[str, Any], ...] = ()) -> list[tuple[str, ...]]:
+    def dim(self, dim: tree.Dim) -> list[tuple[str, ...]]:
         """The stored dims of one dim; a pack gives several."""
-        renamed = self._renamed(dim, renames)
-        if renamed is not None:
-            return [d for one in renamed for d in self.dim(one)]
         match dim:
             case tree.OneDim():
                 return [()]
@@ -439,23 +441,11 @@ class AxisMaker:
                     self.sized_pack(pack, size)
                 return [ref.atoms for ref in pack.items]
             case tree.ProductDim(_, factors):
-                return [tuple(a for f in factors for one in self.dim(f, renames) for a in one)]
+                return [tuple(a for f in factors for one in self.dim(f) for a in one)]
             case tree.SumDim(_, parts):
-                atoms = tuple(tuple(a for one in self.dim(p, renames) for a in one) for p in parts)
+                atoms = tuple(tuple(a for one in self.dim(p) for a in one) for p in parts)
                 return [(self.scope.builder.sum_axis(atoms),)]
         raise AttnTypeError("this is no stored dim", dim.span)
-
-    def _renamed(self, dim: tree.Dim, renames: tuple[tuple[str, Any], ...]) -> list[tree.Dim] | None:
-        if not renames or not isinstance(dim, tree.AxisDim | tree.PackDim) or dim.name.plain is None:
-            return None
-        for name, new in renames:
-            if dim.name.plain.rstrip("'") == name:
-                if isinstance(new, tuple):
-                    return [
-                        tree.AxisDim(dim.span, tree.Name(dim.span, (n.rstrip("'"),), len(n) - len(n.rstrip("'")))) for n in new
-                    ]
-                return [new]
-        return None
 
     def sized(self, ref: AxisRef, size: tree.Expr) -> None:
         """Give an axis its size, or check it where the axis has one already."""
@@ -488,17 +478,13 @@ class AxisMaker:
 
     def sizes(self) -> None:
         """Work out the size equations of `where`."""
-        for kind, where, renames in self.equations:
+        for kind, where in self.equations:
             if kind != "axis" or isinstance(where.right, tree.Concat | tree.Product) or concat_family(self.scope, where.right):
                 continue
             assert isinstance(where.left, tree.Name)
-            swap = {old: new for old, new in renames if isinstance(new, tree.AxisDim)}
             for name, _ in expand_name(self.scope, where.left):
-                if not self._active(where):
-                    continue
-                new = swap.get(name)
-                label = new.name.plain if new is not None and new.name.plain is not None else name
-                self.sized(self.atom(label), where.right)
+                if self._active(where):
+                    self.sized(self.atom(name), where.right)
 
 
 def _mentions(expr: Expr, axis: str) -> bool:
