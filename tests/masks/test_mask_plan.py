@@ -184,6 +184,14 @@ def test_axes_that_do_not_meet_the_mask_are_walked_whole() -> None:
         assert stats.visited == stats.needed and stats.full == stats.truly_full
 
 
+def test_two_row_axes_that_bound_each_other() -> None:
+    """x >= y alone: for a tile of keys the range of x begins at the tile of y, with no statement of its own."""
+    plan = analyse(le(Index("y"), Index("x")), ("y", "x"), ("y'", "x'"))
+    assert plan.forward.separable and plan.transposed.levels[1].after == ("y",)
+    for stats in check_all(plan, {"y": 5, "y'": 3, "x": 7, "x'": 2}, {"y": 2, "x": 3, "y'": 2, "x'": 2}):
+        assert stats.visited == stats.needed
+
+
 def test_two_ways_in_two_dimensions() -> None:
     """Registers that all see, or a window: the inner ranges are merged for each outer tile."""
     near = both(le(distance("y", "y'"), 1), le(distance("x", "x'"), 2))

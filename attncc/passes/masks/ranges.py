@@ -106,7 +106,9 @@ class Solver:
     def _level(self, depth: int, found: list[Conjunction]) -> Level:
         statements: list[Statement] = []
         extents = tuple(self._extent(depth, k, conj, len(found), statements) for k, conj in enumerate(found))
-        read = {name for s in statements for name in sources_of(s.expr if isinstance(s, Let) else s.cond)}
+        exprs = [s.expr if isinstance(s, Let) else s.cond for s in statements]
+        exprs += [end for e in extents for end in (e.lo, e.hi, *(e.full or ()))]
+        read = {name for expr in exprs for name in sources_of(expr)}
         after = tuple(a for a in self.loop[:depth] if {first(a).source, last(a).source} & read)
         return Level(self.loop[depth], tuple(statements), extents, after)
 
