@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -108,7 +108,7 @@ def is_plain(expr: Expr) -> bool:
     return len(axes) == len(expr.index) == len(set(axes))
 
 
-def captures(expr: Expr, at: dict[str, Expr]) -> bool:
+def captures(expr: Expr, at: Mapping[str, Expr]) -> bool:
     """Whether positions put into an expression meet a reduction over one of their axes, or move what a softmax runs along."""
     used = {a for pos in at.values() for a in axes_of(pos)}
     inner = [e for e in walk(expr) if isinstance(e, Reduce | Along)]
@@ -225,7 +225,7 @@ class Scope:
         self.attend.locals.add(name)
         return reference(name, axes_of(expr), kind_of(expr))
 
-    def moved(self, expr: Expr, at: dict[str, Expr], span: Span) -> Expr:
+    def moved(self, expr: Expr, at: Mapping[str, Expr], span: Span) -> Expr:
         """An expression at other positions; stored first where that would catch an axis that is bound inside it."""
         return substitute(self.store(expr, "t", span) if captures(expr, at) else expr, at)
 
