@@ -70,7 +70,7 @@ class Softmax:
     """
 
     name: str
-    score: str
+    score: Expr
     total: str
     lse: str
 

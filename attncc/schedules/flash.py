@@ -249,7 +249,7 @@ class _Body:
         """New maximum, weights relative to it, and everything summed so far moved to it."""
         soft, place, m = self.stage.softmax, self.place, self.flash.shift
         assert soft is not None
-        score = self._inlined(stage_value(soft.score), always=True)
+        score = self._inlined(soft.score, always=True)
         tile, factor = self._logits(score)
         steps: list[Stmt] = []
         if self.admitted is not None:

@@ -197,8 +197,9 @@ def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[
     results = ", ".join(names.of("tensor", v.name) for v in step.values)
     given = ", ".join([*(names.of("tensor", a.name) for a in launch.inputs), *map(size, launch.sizes)])
     floats = [names.of("tensor", i.name) for i in made.program.inputs if i.kind == "float"]
-    lines = [f"    dtype = promoted({', '.join(floats)})"] if floats else []
-    return [*lines, f"    {results}{',' if len(step.values) == 1 else ''} = {launch.name}({given}, dtype=dtype)"]
+    lines = [f"    dtype = promoted({', '.join(floats)})"] if floats else ["    dtype = torch.float32"]
+    rest = "dtype=dtype" if launch.inputs else f"dtype=dtype, device={names.of('tensor', made.program.inputs[0].name)}.device"
+    return [*lines, f"    {results}{',' if len(step.values) == 1 else ''} = {launch.name}({given}, {rest})"]
 
 
 def _stored(program: Program, out: Any, made: Plan, names: Names) -> str:

@@ -104,8 +104,11 @@ class Printer:
     def _power(self, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
         if isinstance(b, Const) and not isinstance(b.value, bool):
             base = self._at(a, dims, 9)
-            if isinstance(b.value, int) and 1 <= b.value <= 4 and len(base) < 40:
-                return " * ".join([base] * b.value), 8
+            if isinstance(b.value, int) and 1 <= b.value <= 4:
+                if base.isidentifier() or b.value == 1:
+                    return " * ".join([base] * b.value), 8
+                self.used.add(f"power{b.value}")
+                return f"power{b.value}({self._print(a, dims)[0]})", _ATOM
             if b.value == 0.5:
                 return f"tl.sqrt({self._print(a, dims)[0]})", _ATOM
             if b.value == -0.5:

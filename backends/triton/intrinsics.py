@@ -91,6 +91,9 @@ FUNCTIONS: dict[str, Function] = {
     "gelu_tanh": Function(
         "x", "gelu's tanh form", "return 0.5 * x * (1.0 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))", uses=("tanh",)
     ),
+    "power2": Function("x", "x squared", "return x * x"),
+    "power3": Function("x", "x cubed", "return x * x * x"),
+    "power4": Function("x", "x to the fourth", "return x * x * (x * x)"),
     "sign": Function("x", "-1, 0 or 1", "return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)"),
     "floor": Function("x", "the integer below or at x", "return tl.floor(x).to(tl.int32)"),
     "ceil": Function("x", "the integer above or at x", "return tl.ceil(x).to(tl.int32)"),

@@ -40,7 +40,7 @@ class _Launch:
                     self.inputs.setdefault(arg.name, arg)
                 elif arg.role != "in":
                     self.made[arg.name] = arg
-        self.names = Names({name, "dtype", "CONFIG", *(k.name for k in kernels)})
+        self.names = Names({name, "dtype", "device", "element", "computed", "promoted", "described", "CONFIG", *(k.name for k in kernels)})
         for arg in (*self.inputs.values(), *self.made.values()):
             self.names.of("array", arg.name)
 
@@ -51,24 +51,30 @@ class _Launch:
         gives = ", ".join(f"{a.name} [{', '.join(a.axes)}]" for a in results)
         extra = self._extra()
         takes += [self._size(a) for a in extra]
-        lines = [f"def {self.name}({', '.join(takes)}, dtype=None):"]
+        takes += ["dtype=None"] if self.inputs else ["dtype", "device"]
+        lines = [f"def {self.name}({', '.join(takes)}):"]
         lines.append(f'    """{shapes} -> {gives}, in `dtype` (by default that of the arrays)."""')
         floats = [self.names.of("array", a.name) for a in self.inputs.values() if a.kind == "float" and not a.acc]
         if floats:
             lines.append(f"    dtype = dtype or promoted({', '.join(floats)})")
+        lines.append("    element = computed(dtype)")
         for arg in self._operands():
             text = self.names.of("array", arg)
-            lines.append(f"    {text} = {text}.to(dtype)")
+            lines.append(f"    {text} = {text}.to(element)")
         for arg in dict.fromkeys(d.arg for k in self.kernels for d in k.descriptors if d.arg in self.inputs):
             text = self.names.of("array", arg)
             lines.append(f"    {text} = described({text})")
         lines += self._sizes()
-        first = self.names.of("array", next(iter(self.inputs)))
+        device = f"{self.names.of('array', next(iter(self.inputs)))}.device" if self.inputs else "device"
         for kernel in self.kernels:
-            lines += self._run(kernel, first)
-        given = ", ".join(self.names.of("array", a.name) for a in results)
+            lines += self._run(kernel, device)
+        given = ", ".join(self._result(a) for a in results)
         lines.append(f"    return {given}{',' if len(results) == 1 else ''}")
         return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), extra, results)
+
+    def _result(self, arg: Arg) -> str:
+        text = self.names.of("array", arg.name)
+        return f"{text}.to(dtype)" if arg.kind == "float" and not arg.acc else text
 
     def _operands(self) -> list[str]:
         """Arrays that feed products, which need one element type."""
@@ -108,13 +114,13 @@ class _Launch:
     def _size(self, axis: str) -> str:
         return self.names.of("size", axis)
 
-    def _run(self, kernel: Kernel, first: str) -> list[str]:
+    def _run(self, kernel: Kernel, device: str) -> list[str]:
         lines: list[str] = []
         for arg in kernel.arrays:
             if arg.role != "in":
-                kind = {"float": "torch.float32" if arg.acc else "dtype", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
+                kind = {"float": "torch.float32" if arg.acc else "element", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
                 shape = ", ".join(self._size(a) for a in arg.axes) + ("," if len(arg.axes) == 1 else "")
-                made = f"torch.empty(({shape}), dtype={kind}, device={first}.device)"
+                made = f"torch.empty(({shape}), dtype={kind}, device={device})"
                 lines.append(f"    {self.names.of('array', arg.name)} = {made}")
         scalars = {s.name: s for s in kernel.program.scalars}
         for name in kernel.scalars:

@@ -25,6 +25,12 @@ def promoted(*tensors):
 '''
 
 
+_COMPUTED = '''
+def computed(dtype):
+    """The element type that kernels get: Triton's interpreter does not multiply bfloat16."""
+    return torch.float32 if INTERPRETED and dtype == torch.bfloat16 else dtype
+'''
+
 _DESCRIBED = '''
 def described(tensor):
     """The tensor, copied when a tensor descriptor cannot read it: its last stride must be 1, the others multiples of 16 bytes."""
@@ -92,6 +98,7 @@ def print_module(
         definitions(used, nvidia=not target.startswith("hip")),
         *(kernel.text for kernel in kernels),
         _PROMOTED.strip() + "\n",
+        _COMPUTED.strip() + "\n",
         *([_DESCRIBED.strip() + "\n"] if any(k.descriptors for k in kernels) else []),
         *(launch.text for launch in launches),
     ]

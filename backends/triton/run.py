@@ -74,7 +74,8 @@ class Runner:
                 array = aligned(made, arg.axes).expand([sizes[a] for a in arg.axes])
                 arrays[arg.name] = array if arg.acc or arg.kind != "float" else array.to(dtype)
             given.append(arrays[arg.name])
-        found: tuple[torch.Tensor, ...] = getattr(loaded, launch.name)(*given, *(sizes[a] for a in launch.sizes), dtype=dtype)
+        rest = {"dtype": dtype} if given else {"dtype": dtype, "device": device}
+        found: tuple[torch.Tensor, ...] = getattr(loaded, launch.name)(*given, *(sizes[a] for a in launch.sizes), **rest)
         return found
 
     def _module(self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> tuple[Module, object]:

@@ -78,17 +78,17 @@ class _Builder:
                 lse = self._main(mixed, here, bool(rows_too))
                 break
             except Frozen as frozen:
-                new = self._freeze(frozen.stat)
-                mixed = None if mixed is None else replace_part(mixed, frozen.stat, new)
-                here = {n: replace_part(e, frozen.stat, new) for n, e in here.items()}
-                rows_too = {n: replace_part(e, frozen.stat, new) for n, e in rows_too.items()}
+                parts = self._freeze(frozen.stat)
+                mixed = None if mixed is None else _replaced(mixed, parts)
+                here = {n: _replaced(e, parts) for n, e in here.items()}
+                rows_too = {n: _replaced(e, parts) for n, e in rows_too.items()}
         for name, expr in rows_too.items():
             self._column(name, expr, lse)
         return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc))
 
     def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
         """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
-        out = tidied(local(expr, known, self.axes, self.node.span))
+        out = _plain_logs(tidied(local(expr, known, self.axes, self.node.span)))
         return self._unrolled(out)
 
     def _unrolled(self, expr: Expr) -> Expr:
@@ -126,7 +126,7 @@ class _Builder:
         """Whether some reduction of pair values runs over row axes and not over all the keys."""
         over = set(self.pieces.over)
         return any(
-            isinstance(e, Reduce) and set(e.axes) & set(self.node.rows) and not set(e.axes) >= over and self._pairwise(e)
+            isinstance(e, Reduce) and set(e.axes) & set(self.node.rows) and not set(e.axes) >= over
             for e in walk(expr)
         )
 
@@ -160,8 +160,8 @@ class _Builder:
         self._alias = (sweep.source, lse) if lse else None
         return lse
 
-    def _freeze(self, stat: Expr) -> Expr:
-        """A stage that computes a statistic beforehand; gives what takes its place."""
+    def _freeze(self, stat: Expr) -> list[tuple[Expr, Expr]]:
+        """A stage that computes a statistic beforehand; gives (old, new) for what it replaces, in order."""
         if not isinstance(stat, Along | Reduce):
             raise TypeError(stat)
         over = stat.axes
@@ -180,10 +180,7 @@ class _Builder:
             masked.stage(self.name(f"{self.title}_{token}"), over, sweep.softmax, tuple(sweep.sums), (final,), (note,))
         )
         read = Read(token, tuple(Index(a) for a in rows), final.kind)
-        if not isinstance(stat, Along):
-            return read
-        weight: Expr = Apply("exp", (Apply("sub", (stat.body, read)),))
-        return weight if stat.cond is None else Apply("where", (stat.cond, weight, Const(0.0)))
+        return [(stat, read)] if not isinstance(stat, Along) else _weights(stat, read)
 
     def _with_cond(self, cond: Expr) -> Pieces:
         kinds = tuple(replace(k, mask=cond if k.mask is None else Apply("and", (k.mask, cond))) for k in self.pieces.kinds)
@@ -194,7 +191,7 @@ class _Builder:
         if lse and self._alias is not None and isinstance(self._alias[0], Along):
             source = self._alias[0]
             read = Read(lse, tuple(Index(a) for a in self.node.rows), "float")
-            expr = replace_part(expr, source, Apply("exp", (Apply("sub", (source.body, read)),)))
+            expr = _replaced(expr, _weights(source, read))
         emit = self.emits[name]
 
         def visit(e: Expr) -> Expr:
@@ -219,6 +216,30 @@ class _Builder:
         return Read(token, tuple(Index(a) for a in rows), final.kind)
 
     _alias: tuple[Expr | None, str] | None = None
+
+
+def _plain_logs(expr: Expr) -> Expr:
+    """log_softmax as the logarithm of the softmax, so that both share one statistic."""
+    expr = rebuild(expr, _plain_logs)
+    if isinstance(expr, Along) and expr.op == "log_softmax":
+        return Apply("log", (Along("softmax", expr.axes, expr.body, expr.cond, expr.sink),))
+    return expr
+
+
+def _weights(stat: Along, lse: Expr) -> list[tuple[Expr, Expr]]:
+    """A softmax and its logarithm in terms of its log-sum-exp."""
+    log: Expr = Apply("sub", (stat.body, lse))
+    weight: Expr = Apply("exp", (log,))
+    if stat.cond is not None:
+        log = Apply("where", (stat.cond, log, Const(float("-inf"))))
+        weight = Apply("where", (stat.cond, weight, Const(0.0)))
+    return [(Apply("log", (stat,)), log), (stat, weight)]
+
+
+def _replaced(expr: Expr, parts: list[tuple[Expr, Expr]]) -> Expr:
+    for old, new in parts:
+        expr = replace_part(expr, old, new)
+    return expr
 
 
 def _at(expr: Expr, axis: str, at: int) -> Expr:

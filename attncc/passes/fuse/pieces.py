@@ -124,7 +124,7 @@ class Pieces:
 
 
 def _used(sums: tuple[Sum, ...], softmax: Softmax | None) -> set[str]:
-    return {n for s in sums for t in s.terms for n in values_in(t.expr)} | ({softmax.score} if softmax else set())
+    return {n for s in sums for t in s.terms for n in values_in(t.expr)} | (values_in(softmax.score) if softmax else set())
 
 
 def _needed(lets: tuple[tuple[str, Expr], ...], used: set[str]) -> list[tuple[str, Expr]]:

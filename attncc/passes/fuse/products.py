@@ -133,10 +133,9 @@ def _split(
             else:
                 rows.append(part)
         for part in keys:
-            if any(sides.has_key(e) and sides.has_row(e) and not _apart(e, sides) for e in walk(part) if isinstance(e, Read)):
-                raise AttnUnsupportedError(
-                    f"{what} reads a vector for each pair of a row and a key, so it is no matrix product", span
-                )
+            mixed = any(isinstance(e, Read) and not _apart(e, sides) for e in walk(part))
+            if mixed or _row_only(part, sides):
+                raise AttnUnsupportedError(f"{what} is not a sum of row factors times key factors, so it is no matrix product", span)
         if rows and keys:
             part_sum: Expr = _product(rows, keys, axis, sides, before, name, found)
         elif rows or keys:

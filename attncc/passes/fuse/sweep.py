@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...errors import AttnUnsupportedError
-from ...ir.expr import FALSE, ONE, TRUE, ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, walk
+from ...ir.expr import FALSE, ONE, TRUE, ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, children, kind_of, rebuild, walk
 from ...ir.nodes import Assign, Attend
 from ...ir.pairs import Final, Softmax, Sum, Term, value, value_name, values_in
 from .algebra import add, affine, contains, factors, is_const, linear, mul, product, replace_part
@@ -27,8 +27,17 @@ class Frozen(Exception):
 
 def statistics(expr: Expr, over: set[str]) -> list[Expr]:
     """Softmaxes and reductions of pair values, innermost first. over: the axes of the pairs."""
-    out: list[Expr] = [e for e in walk(expr) if isinstance(e, Along | Reduce) and set(e.axes) & over and values_in(e)]
+    out: list[Expr] = [e for e in walk(expr) if isinstance(e, Along | Reduce) and set(e.axes) & over]
     return out[::-1]
+
+
+def on_pairs(expr: Expr, over: set[str]) -> bool:
+    """Whether an expression differs between the keys of a row: it reads a value of pairs, or a key, outside any sum over the keys."""
+    if isinstance(expr, Reduce) and set(expr.axes) & over:
+        return False
+    if isinstance(expr, Along) or value_name(expr) or (isinstance(expr, Index) and expr.axis in over):
+        return True
+    return any(on_pairs(child, over) for child in children(expr))
 
 
 class Sweep:
@@ -65,10 +74,8 @@ class Sweep:
             inner = [s for s in found if not statistics(s.body, self.pieces.pair_axes)]
             raise Frozen(self._real(inner[0], exprs))
         source = sinks[0] if sinks else found[0]
-        if not value_name(source.body):
-            raise AttnUnsupportedError("a softmax of anything but a named score is not fused", self.pieces.node.span)
         weight = next((n for n, e in self.pieces.node.maps if isinstance(e, Along)), "p")
-        return source, Softmax(weight, value_name(source.body), self.name("total"), self.name("row_lse"))
+        return source, Softmax(weight, source.body, self.name("total"), self.name("row_lse"))
 
     def _real(self, stat: Along, exprs: list[Expr]) -> Expr:
         """The statistic as it stands in the expressions: a softmax, or the log-sum-exp it was made from."""
@@ -136,7 +143,7 @@ class Sweep:
             inside = statistics(part, self.pieces.pair_axes)
             if not inside:
                 pair.append(part)
-            elif set(axes_of(part)) & self.over:
+            elif on_pairs(part, self.over):
                 raise Frozen(inside[0])
             else:
                 row.append(part)
@@ -262,8 +269,10 @@ class Sweep:
         out = partial(expr)
         inside = statistics(out, self.pieces.pair_axes)
         if not finals and set(emit.axes) <= set(rows):
-            if set(axes_of(out)) & self.over:
+            if on_pairs(out, self.over):
                 raise AttnUnsupportedError(f"{emit.name} stores values of pairs", self.pieces.node.span)
+            if inside and set(emit.axes) != set(rows):
+                raise AttnUnsupportedError(f"{emit.name} has fewer axes than the rows it sums for", self.pieces.node.span)
             return [Final(emit.name, emit.axes, emit.kind, self._values(out))]
         for stat in [s for s in inside if isinstance(s, Reduce) and set(s.axes) == self.over]:
             token = self.name(f"{emit.name}_row")

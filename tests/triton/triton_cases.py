@@ -1,0 +1,80 @@
+"""Attends as text, tensors for them, and the comparison with the oracle in float64."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import attncc
+import torch
+from attncc.backends.triton.configs import Config
+from attncc.backends.triton.run import Runner
+from attncc.runtime.backends import named
+from attncc.schedules.plan import Fused
+
+SMALL = Config(16, 32, 4, 1)
+"""Tiles small enough that a few dozen positions make several."""
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@functools.cache
+def op(text: str, **params: object) -> attncc.Op:
+    return attncc.compile(text, **params)
+
+
+def attend(clauses: str, more: str = "", outputs: str = "", over: str = "j") -> str:
+    """A pattern of self or cross attention with four axes."""
+    return (
+        f"pattern t(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]{more}) -> o[b, h, i, e]{outputs} {{\n"
+        f"  attend o over {over} {{\n    {clauses}\n  }}\n}}\n"
+    )
+
+
+def qkv(b: int = 2, h: int = 2, i: int = 37, j: int = 45, d: int = 16, e: int = 24, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Inputs of `attend`'s patterns."""
+    generator = torch.Generator().manual_seed(i * 1000 + j)
+
+    def rand(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    return {"q": rand(b, h, i, d), "k": rand(b, h, j, d), "v": rand(b, h, j, e), **more}
+
+
+def rand(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def agree(
+    made: attncc.Op,
+    inputs: dict[str, torch.Tensor],
+    *,
+    outputs: tuple[str, ...] = (),
+    config: Config = SMALL,
+    tolerance: float = 3e-5,
+    fused: bool = True,
+) -> Runner:
+    """The fused kernels give what eager gives in float64: equal infinities, no NaN of their own, errors relative to the largest value.
+
+    fused: whether every attend must be fused, as a whole.
+    """
+    inputs = {n: t.to(DEVICE) for n, t in inputs.items()}
+    program = made.specialise({n: t.dim() for n, t in inputs.items()})
+    asked = outputs or tuple(o.name for o in program.outputs if not o.on_request)
+    runner = Runner(program, asked, config)
+    if fused:
+        left = [s.reason for s in runner.plan.steps if not isinstance(s, Fused)]
+        assert not left, left
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy, of log 0 in the interpreter
+        found = runner(inputs)
+    exact = named("eager").prepare(program, asked)({n: t.double() if t.is_floating_point() else t for n, t in inputs.items()})
+    for name in asked:
+        have, want = found[name].double(), exact[name].double()
+        assert have.shape == want.shape, name
+        finite = torch.isfinite(want)
+        assert torch.equal(have[~finite].nan_to_num(7.0), want[~finite].nan_to_num(7.0)), f"{name}: infinities and NaN differ"
+        if finite.any():
+            error = (have - want)[finite].abs().max().item()
+            assert error <= tolerance * max(1.0, want[finite].abs().max().item()), f"{name}: error {error:.2e}"
+    return runner
