@@ -134,13 +134,14 @@ class Op:
             return results[0]
         return self._results[facts.outputs](*results)
 
-    @torch._dynamo.assume_constant_result
     def _facts(self, *call: Any) -> Facts:
         """What a compiled graph takes as constants: everything about a call but the tensors."""
         facts = self._entry(*call).facts
         if facts.outputs not in self._results:  # names that Python reserves become _0, _1, ...
             self._results[facts.outputs] = namedtuple(self.name, facts.outputs, rename=True)
         return facts
+
+    _facts._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch._dynamo.assume_constant_result, without its import
 
     def _entry(
         self, dims: tuple[tuple[str, int], ...], outputs: tuple[str, ...] | str | None, backend: str | None, device: str
