@@ -1,2 +1,110 @@
-"""placeholder"""
-def register(app): pass
+"""`attncc bench FILE`: times of the backends here beside eager and beside what else computes the same."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from . import options
+from .console import err, machine, out, reporting
+
+if TYPE_CHECKING:
+    from attncc.tools.timing import Time
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bench")(bench)
+
+
+@reporting
+def bench(
+    file: str = options.FILE,
+    pattern: str = options.PATTERN,
+    param: list[str] = options.PARAM,
+    size: list[str] = options.SIZE,
+    optional: list[str] = options.WITH,
+    tokens: str = typer.Option("512,1024,2048", "--tokens", metavar="N,N,..", help="Rows and keys that --size leaves open."),
+    features: int = typer.Option(64, "--features", help="Head dimension, where --size leaves it open."),
+    dtype: str = typer.Option(None, "--dtype", help="float32 on a CPU, bfloat16 on a GPU when not given."),
+    budget: float = typer.Option(3.0, "--budget", help="Seconds for each line of the table."),
+    json: str = typer.Option(None, "--json", metavar="PATH", help="Write the times to a file as well."),
+) -> None:
+    """Interleaved medians, and ratios to eager and to peers such as scaled_dot_product_attention where they compute the same."""
+    device = machine()
+    from attncc.errors import AttnValueError
+    from attncc.runtime import backends as table
+    from attncc.testing.lengths import sensible
+    from attncc.tools import runs
+    from attncc.tools.peers import peers
+    from attncc.tools.timing import interleaved
+
+    from .opening import open_sample
+
+    params, sizes = options.parse_params(param), options.parse_sizes(size)
+    kind = options.parse_dtype(dtype or ("bfloat16" if device == "cuda" else "float32"))
+    counts = options.parse_value(tokens)
+    counts = counts if isinstance(counts, list) else [counts]
+    if not all(isinstance(n, int) and n > 0 for n in counts):
+        raise AttnValueError(f"--tokens takes whole numbers, found '{tokens}'")
+    rows: list[dict[str, Any]] = []
+    for n in counts:
+        with err().status(f"{n} tokens"):
+            opened, sample = open_sample(
+                file, pattern, params, optional=optional, sizes=sizes, dtype=kind, device=device,
+                wish=partial(sensible, tokens=n, features=features),
+            )  # fmt: skip
+            names = [b for b in table.present() if not table.named(b).refuses(sample.program)]
+            names = [b for b in names if not (b == "triton" and device == "cpu")]
+            others = peers(sample)
+            plain = {b: runs.forward(sample, b) for b in names} | {p: runs.peer_forward(sample, f) for p, f in others.items()}
+            full = {b: r for b in names if (r := runs.both(sample, b))}
+            full |= {p: runs.peer_both(sample, f) for p, f in others.items()}
+            for what, made in (("forward", plain), ("forward + backward", full)):
+                found = interleaved(made, budget=budget, wait=runs.wait(device)) if made else {}
+                rows.append({"tokens": n, "what": what, "times": found})
+    console = out()
+    console.print(f"[bold]{opened.op.name}[/bold], {str(kind).removeprefix('torch.')}, {device}")
+    if opened.chosen:
+        console.print(f"chosen here: {opened.line()}", style="dim", markup=False)
+    _table(rows)
+    if json:
+        _write(json, opened.op.name, rows, str(kind), device)
+
+
+def _table(rows: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    names = list(dict.fromkeys(name for row in rows for name in row["times"]))
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    grid.add_column("tokens", justify="right")
+    grid.add_column("")
+    for name in names:
+        grid.add_column(name, justify="right")
+        if name != "eager":
+            grid.add_column("eager /", justify="right")
+    for row in rows:
+        times: dict[str, Time] = row["times"]
+        cells = []
+        for name in names:
+            cells.append(times[name].words() if name in times else "")
+            if name != "eager":
+                cells.append(f"{times['eager'].median / times[name].median:.2f} x" if name in times else "")
+        grid.add_row(str(row["tokens"]), row["what"], *cells)
+    out().print(grid)
+
+
+def _write(path: str, name: str, rows: list[dict[str, Any]], dtype: str, device: str) -> None:
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from attncc.errors import AttnUnsupportedError
+
+    found = [{**row, "times": {n: asdict(t) for n, t in row["times"].items()}} for row in rows]
+    try:
+        Path(path).write_text(json.dumps({"pattern": name, "dtype": dtype, "device": device, "rows": found}, indent=2) + "\n")
+    except OSError as error:
+        raise AttnUnsupportedError(f"'{path}' cannot be written: {error}") from None

@@ -33,8 +33,8 @@ def check(
             try:
                 source, _ = source_of(one)
                 found = findings(source, pattern, params)
-            except AttnError as error:
-                found = Findings([error])
+            except AttnError as reason:
+                found = Findings([reason])
             bad += bool(found.errors)
             total += len(found.errors)
             for error in found.errors:

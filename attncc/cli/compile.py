@@ -1,2 +1,72 @@
-"""placeholder"""
-def register(app): pass
+"""`attncc compile FILE --target cuda:90 --out DIR`: kernels without a GPU, as files that need no attncc."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from . import options
+from .console import err, out, reporting
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("compile")(compile_file)
+
+
+@reporting
+def compile_file(
+    file: str = options.FILE,
+    pattern: str = options.PATTERN,
+    target: str = typer.Option("cuda:90", "--target", metavar="TARGET", help="cuda:80, cuda:90, cuda:100, hip:gfx942, ..."),
+    dtype: str = typer.Option("bf16", "--dtype", help="bf16, fp16, fp32."),
+    param: list[str] = options.PARAM,
+    size: list[str] = options.SIZE,
+    optional: list[str] = options.WITH,
+    outputs: list[str] = typer.Option([], "--output", metavar="NAME", help="Only these outputs."),
+    folder: str = typer.Option(".", "--out", "-o", metavar="DIR", help="Where the files go."),
+) -> None:
+    """Write the kernels of a pattern for a GPU that need not be here: a module that needs torch and triton alone, the machine
+    code and manifest.json.
+
+    Head dimensions are fixed (--size d=128, 64 where not given); lengths, batch and strides stay free.
+    """
+    from pathlib import Path
+
+    from attncc.backends.triton.artifact import write
+    from attncc.backends.triton.machine import parse_target
+    from attncc.errors import AttnUnsupportedError
+
+    from .opening import open_sample
+
+    params, sizes = options.parse_params(param), options.parse_sizes(size)
+    kind = options.short_dtype(dtype)
+    parse_target(target)
+    opened, sample = open_sample(file, pattern, params, optional=optional, sizes=sizes)
+    op = opened.op
+    wanted = outputs or [o.name for o in sample.program.outputs if not o.on_request]
+    where = Path(folder)
+    if where.exists() and not where.is_dir():
+        raise AttnUnsupportedError(f"'{folder}' is a file, not a folder", None, "pass --out DIR")
+    if opened.chosen:
+        err().print(f"chosen here: {opened.line()}", style="dim", markup=False)
+    with err().status(f"compiling {op.name} for {target}"):
+        manifest = write(sample.program, wanted, where, target, kind, sizes, title=op.title, name=op.name)
+    _summary(manifest, where)
+
+
+def _summary(manifest: dict[str, Any], where: Any) -> None:
+    from rich.table import Table
+
+    console = out()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("kernel", "tiles", "warps", "stages", "registers", "spills", "shared"):
+        table.add_column(column, justify="left" if column in ("kernel", "tiles") else "right")
+    for kernel in manifest["kernels"]:
+        tiles = ", ".join(f"{a} {n}" for a, n in kernel["tiles"].items())
+        figures = (kernel[key] for key in ("warps", "stages", "registers", "spills", "shared_memory"))
+        table.add_row(kernel["name"], tiles, *map(str, figures))
+    console.print(table)
+    for path in sorted(p for p in where.iterdir() if p.is_file() and p.name.startswith((manifest["pattern"], "manifest"))):
+        console.print(f"  {path}", style="dim", markup=False, soft_wrap=True)

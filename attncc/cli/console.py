@@ -34,15 +34,17 @@ def err() -> Console:
 def machine() -> str:
     """The device of this machine.
 
-    Without a GPU, Triton's kernels run under its interpreter, which has to be chosen before triton is imported for the first time.
+    Without a GPU, Triton's kernels run under its interpreter, which has to be chosen before triton is first imported.
     """
     import os
+    import warnings
 
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
     os.environ.setdefault("TRITON_INTERPRET", "1")
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="triton")  # numpy's, for infinities that are meant
     return "cpu"
 
 

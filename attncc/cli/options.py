@@ -75,3 +75,11 @@ def parse_dtype(name: str) -> Any:
     if full not in ("float64", "float32", "bfloat16", "float16"):
         raise typer.BadParameter(f"'{name}' is none of float64, float32, bfloat16, float16", param_hint="--dtype")
     return getattr(torch, full)
+
+
+def short_dtype(name: str) -> str:
+    """`bf16`, `fp16` or `fp32` for any usual name of it. Raises typer.BadParameter."""
+    short = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16"}.get(name, name)
+    if short not in ("bf16", "fp16", "fp32"):
+        raise typer.BadParameter(f"'{name}' is none of bf16, fp16, fp32", param_hint="--dtype")
+    return short

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
@@ -55,7 +56,7 @@ def run(
     with err().status("sample data"):
         opened, sample = open_sample(
             file, pattern, params, optional=optional, sizes=sizes, seed=seed, dtype=kind, device=device,
-            wish=lambda program: sensible(program, CHECK_TOKENS, CHECK_FEATURES),
+            wish=partial(sensible, tokens=CHECK_TOKENS, features=CHECK_FEATURES),
         )  # fmt: skip
     console = out()
     _head(opened.op.title, opened.op.name, opened.line(), sample)
@@ -73,7 +74,7 @@ def run(
         report = _checked(sample, usable)
     failed = _table(report, device)
     if time:
-        _times(opened.op, sample, usable, sizes, device, kind)
+        _times(sample, usable, sizes, device)
     if failed:
         raise typer.Exit(1)
 
@@ -140,7 +141,7 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _times(op: object, sample: Sample, usable: list[str], sizes: dict[str, int], device: str, dtype: object) -> None:
+def _times(sample: Sample, usable: list[str], sizes: dict[str, int], device: str) -> None:
     """Print times of the backends that run natively here, interleaved with eager."""
     from rich.table import Table
 
@@ -156,7 +157,7 @@ def _times(op: object, sample: Sample, usable: list[str], sizes: dict[str, int],
         for tokens in (TIME_TOKENS, 256, CHECK_TOKENS):
             big = make(
                 sample.op, sample.seed, sizes, dtype=sample.dtype, optional=sample.optional or None, device=device,
-                wish=lambda program, n=tokens: sensible(program, n, TIME_FEATURES),
+                wish=partial(sensible, tokens=tokens, features=TIME_FEATURES),
             )  # fmt: skip
             if pair_count(big.program, big.sizes) <= 2**24:
                 break

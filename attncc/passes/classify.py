@@ -108,3 +108,13 @@ def weights(node: Attend) -> str:
         else:
             kinds.append(f"normalized over {', '.join(sorted(over))}, across rows and keys")
     return "; ".join(kinds)
+
+
+def query_axes(node: Attend) -> tuple[str, ...]:
+    """The rows of an attend that its keys and values do not have: queries, as opposed to batch and heads."""
+    beside: set[str] = set()
+    for segment in node.segments:
+        over = set(segment.over)
+        for e in [x for _, x in segment.scores] + [x for x in (segment.mix,) if x is not None]:
+            beside |= {a for r in walk(e) if isinstance(r, Read) and over & set(axes_of(r)) for a in axes_of(r)}
+    return tuple(a for a in node.rows if a not in beside)

@@ -53,6 +53,14 @@ class Sample:
         """The lengths that a caller chooses: of the axes that the others follow from."""
         return caller_sizes(self.program, self.sizes)
 
+    def call(
+        self, backend: str | None = None, outputs: Sequence[str] | None = None, tensors: Mapping[str, torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
+        """The outputs of the op on the tensors of the sample, or on others."""
+        given: dict[str, Any] = dict(self.tensors if tensors is None else tensors)
+        found = self.op(outputs=outputs, backend=backend, **given)
+        return [found] if isinstance(found, torch.Tensor) else list(found)
+
     def cast(self, dtype: torch.dtype) -> Sample:
         """The same call in another dtype."""
         return replace(self, dtype=dtype)

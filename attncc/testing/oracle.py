@@ -53,11 +53,12 @@ class Row:
 
 @dataclass
 class Report:
-    """All rows of a call, what was not checked and why; near_tie: the sample can not be judged."""
+    """All rows of a call, what was not checked and why; near_tie: it can not be judged. skipped: backends that did not run."""
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     near_tie: bool = False
+    skipped: list[str] = field(default_factory=list)
 
     @property
     def failures(self) -> list[Row]:
@@ -103,9 +104,15 @@ class _Check:
         eager: Tensors = {}
         order = ["eager", *(b for b in backends if b != "eager")] if "eager" in backends else list(backends)
         for name in order:
+            refusals = named(name).refuses(self.program)
+            if refusals:
+                out.notes.append(f"{name} does not take this program: {refusals[0]}")
+                out.skipped.append(name)
+                continue
             got, rows = self.attempt(name, self.called(name), dict(self.tensors))
             if rows and rows[0].array == "refused":
                 out.notes.append(f"{name}: {rows[0].reason}")
+                out.skipped.append(name)
                 continue
             if name == "eager":
                 eager = got

@@ -18,12 +18,13 @@ from .snippet import snippet
 
 @dataclass
 class Found:
-    """What a search saw. failure: the smallest failing call and what is wrong with it."""
+    """What a search saw. ran: calls by backend. failure: the smallest failing call and what is wrong with it."""
 
     examples: int = 0
     near_ties: int = 0
     refused: list[AttnError] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
+    ran: dict[str, int] = field(default_factory=dict)
     failure: tuple[Sample, Report] | None = None
     backends: tuple[str, ...] = ()
 
@@ -73,6 +74,8 @@ def search(
         found.examples += 1
         if progress is not None:
             progress(found.examples)
+        for name in backends:
+            found.ran[name] = found.ran.get(name, 0) + (name not in report.skipped)
         for note in report.notes:
             found.notes[note] = found.notes.get(note, 0) + 1
         if report.failures:

@@ -15,7 +15,7 @@ def forward(sample: Sample, backend: str) -> Callable[[], object]:
 
     def run() -> object:
         with torch.no_grad():
-            return sample.op(outputs=outputs, backend=backend, **sample.tensors)
+            return sample.call(backend, outputs)
 
     return run
 
@@ -30,19 +30,14 @@ def both(sample: Sample, backend: str) -> Callable[[], object] | None:
     wanted = [t for t in leaves.values() if t.requires_grad]
     if not wanted or not outputs:
         return None
-
-    def call() -> list[torch.Tensor]:
-        found = sample.op(outputs=outputs, backend=backend, **leaves)
-        return [found] if len(outputs) == 1 else list(found)
-
-    values = call()
+    values = sample.call(backend, outputs, leaves)
     chosen = [n for n, v in enumerate(values) if v.requires_grad]
     if not chosen:
         return None
     upstream = [torch.ones_like(values[n]) for n in chosen]
 
     def run() -> object:
-        found = call()
+        found = sample.call(backend, outputs, leaves)
         return torch.autograd.grad([found[n] for n in chosen], wanted, upstream, allow_unused=True)
 
     return run
@@ -56,3 +51,25 @@ def plain_outputs(sample: Sample) -> list[str]:
 def wait(device: str) -> Callable[[], None] | None:
     """What waits for a device to finish."""
     return torch.cuda.synchronize if device == "cuda" else None
+
+
+def peer_forward(sample: Sample, peer: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> Callable[[], object]:
+    """Run a function of another library on the same tensors, without gradients."""
+
+    def run() -> object:
+        with torch.no_grad():
+            return peer(sample.tensors)
+
+    return run
+
+
+def peer_both(sample: Sample, peer: Callable[[dict[str, torch.Tensor]], torch.Tensor]) -> Callable[[], object]:
+    """Run such a function forward and backward."""
+    leaves = {n: t.detach().requires_grad_(t.is_floating_point()) for n, t in sample.tensors.items()}
+    wanted = [t for t in leaves.values() if t.requires_grad]
+    upstream = torch.ones_like(peer(leaves))
+
+    def run() -> object:
+        return torch.autograd.grad(peer(leaves), wanted, upstream, allow_unused=True)
+
+    return run

@@ -1,0 +1,119 @@
+"""The decisions that were made about a program, in words: what each node is, how each backend runs it, what became of its masks,
+of its mixing order and of its such-that conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ..ir.expr import Reduce, axes_of, walk
+from ..ir.nodes import Attend, Fold, Node, Program, exprs_of, values_of
+from ..ir.printer import show_expr
+from ..passes.classify import classify, query_axes
+from ..passes.masks import analyse
+from ..passes.mixing import mixing_order
+from ..passes.predicates import how
+from .backends import installed, missing, named
+
+
+@dataclass(frozen=True)
+class Section:
+    """One kind of decision: a title and rows of (what, decision, reason)."""
+
+    title: str
+    rows: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Every decision about a program. `str` is plain text."""
+
+    name: str
+    sections: tuple[Section, ...]
+
+    def __str__(self) -> str:
+        lines = [self.name]
+        for section in self.sections:
+            lines += ["", section.title]
+            for what, decision, reason in section.rows:
+                lines.append("  " + ": ".join(part for part in (what, decision, reason) if part))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def explain(program: Program, sizes: Mapping[str, int] | None = None) -> Explanation:
+    """The decisions about a program; `sizes` settle those that are open until run time."""
+    sections = [
+        Section("nodes", tuple((c.node, c.kind, c.reason) for c in classify(program))),
+        Section("such-that conditions", tuple(_conditions(program))),
+        Section("masks", tuple(row for node in attends(program) for row in _masks(program, node))),
+        Section("mixing order", tuple(_order(node, sizes) for node in attends(program))),
+        Section("backends", tuple(row for name in sorted(installed()) for row in _backend(name, program))),
+    ]
+    return Explanation(program.name, tuple(s for s in sections if s.rows))
+
+
+def attends(program: Program) -> Iterator[Attend]:
+    """The attends of a program, those inside loops included."""
+
+    def of(nodes: tuple[Node, ...]) -> Iterator[Attend]:
+        for node in nodes:
+            if isinstance(node, Attend):
+                yield node
+            elif isinstance(node, Fold):
+                yield from of(node.body)
+
+    return of(program.nodes)
+
+
+def label(node: Node) -> str:
+    """What a node defines."""
+    return ", ".join(v.name for v in values_of(node)) or "attend"
+
+
+def _conditions(program: Program) -> Iterator[tuple[str, str, str]]:
+    for node in program.nodes:
+        for expr in exprs_of(node):
+            for inner in walk(expr):
+                if isinstance(inner, Reduce) and inner.cond is not None:
+                    yield label(node), f"{inner.op} over {', '.join(inner.axes)} where {show_expr(inner.cond)}", how(inner)
+
+
+def _masks(program: Program, node: Attend) -> Iterator[tuple[str, str, str]]:
+    sizes = {a.name: a.size for a in program.axes if a.size is not None}
+    for segment in node.segments:
+        name = label(node) if len(node.segments) == 1 else f"{label(node)} over {', '.join(segment.over)}"
+        if segment.mask is None:
+            yield name, "every pair", ""
+            continue
+        asked = axes_of(segment.mask)
+        rows = tuple(a for a in query_axes(node) if a in asked) or query_axes(node)
+        for note in analyse(segment.mask, rows, segment.over, sizes).notes:
+            yield name, note, ""
+
+
+def _order(node: Attend, sizes: Mapping[str, int] | None) -> tuple[str, str, str]:
+    found = mixing_order(node)
+    if not found.legal:
+        return label(node), "from the left, (Q K) V", found.reason
+    costs = f"left {found.left}, right {found.right}"
+    if node.order != "auto":
+        return label(node), f"from the {node.order}, as the pattern says", costs
+    if sizes is None:
+        return label(node), "open until the sizes are known", f"{found.reason}: {costs}"
+    return label(node), f"from the {found.choose(sizes)} is cheaper for these sizes", f"{found.reason}: {costs}"
+
+
+def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:
+    lacks = missing(name)
+    if lacks:
+        yield name, "not on this machine", lacks
+        return
+    backend = named(name)
+    for reason in backend.refuses(program):
+        yield name, "refuses", reason
+    if name == "eager":
+        yield name, "takes every program", "the oracle and the fallback"
+    for node, decision, reason in backend.notes(program):
+        yield name, f"{node}: {decision}", reason
