@@ -13,9 +13,10 @@ from ...language import tree
 from .expressions import name_text, to_expr, value
 from .functions import FUNCTIONS, Use, name_of
 from .names import descend
+from .params import bind_params
 from .reads import axis_of
 from .scope import Scope, reference
-from .signatures import InputSpec, bind_params, expand_inputs, gather
+from .signatures import InputSpec, expand_inputs, gather
 from .statements import Returned, run
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Several, Value, is_static
 
@@ -224,7 +225,7 @@ def _inline_define(scope: Scope, decl: tree.Define, node: tree.Call, axes: dict[
         sig = gather(inner, decl.params, decl.inputs, ())
         arguments = Arguments(scope, node, set(sig.params))
         given = arguments.params(list(sig.params))
-        bind_params(inner, sig, {n: (_entry(v, entry), s) for n, (v, s) in given.items()})
+        bind_params(inner, sig.params, {n: (_entry(v, entry), s) for n, (v, s) in given.items()})
         formals: list[tuple[str, Expr]] = []
         for spec, _ in expand_inputs(inner, decl.inputs):
             got = arguments.input(spec.name)
@@ -424,7 +425,7 @@ def _size(atom: str) -> Expr:
 
 def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:
     """The atoms of the argument that a formal axis binds to: the caller's axis or product of that name, or a direct sum that fits."""
-    found = scope.find_axis(leaf)
+    found = kind if isinstance(kind, AxisRef) else scope.find_axis(leaf)
     if isinstance(found, AxisRef) and all(a in free for a in found.atoms):
         return found.atoms
     if not isinstance(kind, tuple):

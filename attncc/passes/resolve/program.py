@@ -10,15 +10,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...errors import AttnError, AttnAbsentError, AttnNameError, AttnTypeError, Source, Span
+from ...errors import AttnAbsentError, AttnError, AttnNameError, AttnTypeError, Source, Span
 from ...ir.expr import Apply, Expr, Index, Read, Size, axes_of, kind_of, substitute, walk
 from ...ir.nodes import Attend, Axis, Input, Node, Output, Program, exprs_of, used_by, values_of
 from ...language import tree
 from .calls import Arguments, bind_axes
 from .expressions import name_text, static, static_bool, to_expr
+from .layouts import AxisMaker
 from .names import axis_keys, descend
+from .params import bind_params, type_text
 from .scope import Builder, Library, Scope, is_plain, reference
-from .signatures import AxisMaker, InputSpec, Signature, bind_params, expand_inputs, expand_name, gather, register_wheres, type_text
+from .signatures import InputSpec, Signature, expand_inputs, expand_name, gather, register_wheres
 from .statements import run
 from .values import EXPR_TYPES, Absent, AxisRef, Lazy, PackOf, Value
 
@@ -35,27 +37,37 @@ def literals(decl: tree.Pattern) -> dict[str, Any]:
     return out
 
 
+def _takes(decl: tree.Pattern) -> dict[str, tuple[Any, ...]]:
+    """The values that each enum and each literal truth value of a pattern admits."""
+    enums = {i.name.plain: i.type.values for i in decl.params if isinstance(i, tree.Param) and i.name.plain and i.type.kind == "enum"}
+    return {**enums, **{n: (v,) for n, v in literals(decl).items()}}
+
+
 def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None, strict: bool = True) -> tree.Pattern:
-    """The overload of a pattern that the literal parameters pick. Raises AttnTypeError with the list when none or several fit."""
+    """The overload of a pattern that the enum parameters pick. Raises AttnTypeError with the list when none or several fit.
+
+    An overload fits when it admits every value that is given. Of several, those come first whose literals are all given or default.
+    """
     candidates = library.patterns[name]
     if len(candidates) == 1:
         return candidates[0]
-    fits = []
-    for decl in candidates:
-        own = literals(decl)
-        if all(given[n] == v for n, v in own.items() if n in given):
-            fits.append(decl)
-    if len(fits) > 1:  # prefer those whose literals were all given
-        exact = [d for d in fits if all(n in given for n in literals(d))]
+    fits = [d for d in candidates if all(given[n] in values for n, values in _takes(d).items() if n in given)]
+    if len(fits) > 1:
+        exact = [d for d in fits if all(n in given or n in _defaulted(d) for n in literals(d))]
         fits = exact or fits
     if len(fits) > 1 and given:
         known = [d for d in fits if all(n in _declared(library, d) for n in given)]
         fits = known or fits
     if len(fits) == 1:
         return fits[0]
-    table = "; ".join(", ".join(f"{n}={v!r}" for n, v in literals(d).items()) for d in candidates)
+    keys = {n for d in candidates for n in literals(d)}
+    rows = [", ".join(f"{n}={' | '.join(map(repr, v))}" for n, v in _takes(d).items() if n in keys) for d in candidates]
     problem = "no overload" if not fits else "more than one overload"
-    raise AttnTypeError(f"{problem} of '{name}' fits these parameters", span or candidates[0].span, f"overloads: {table}")
+    raise AttnTypeError(f"{problem} of '{name}' fits these parameters", span or candidates[0].span, f"overloads: {'; '.join(rows)}")
+
+
+def _defaulted(decl: tree.Pattern) -> set[str]:
+    return {i.name.plain or "" for i in decl.params if isinstance(i, tree.Param) and i.default is not None}
 
 
 def _declared(library: Library, decl: tree.Pattern) -> set[str]:
@@ -111,7 +123,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     _known(params, sig.params, decl)
     call = Source("<call>", ", ".join(f"{n}={v!r}" for n, v in params.items()))
     where = Span(call, 0, len(call.text))
-    bind_params(scope, sig, {n: (v, where) for n, v in params.items()})
+    bind_params(scope, sig.params, {n: (v, where) for n, v in params.items()})
     equations = register_wheres(scope, sig)
     for name in sig.params:
         builder.taken.add(name)
@@ -179,7 +191,7 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
     sig = gather(scope, decl.params, decl.inputs, decl.where)
     _known(params, sig.params, decl)
     call = Source("<call>", ", ".join(f"{n}={v!r}" for n, v in params.items()))
-    bind_params(scope, sig, {n: (v, Span(call, 0, len(call.text))) for n, v in params.items()})
+    bind_params(scope, sig.params, {n: (v, Span(call, 0, len(call.text))) for n, v in params.items()})
     for name in params:
         scope.get(name)
     register_wheres(scope, sig)
@@ -581,7 +593,7 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
     )
     sig = gather(inner, decl.params, decl.inputs, decl.where)
     given = arguments.params(list(sig.params))
-    bind_params(inner, sig, {n: (v, s) for n, (v, s) in given.items()})
+    bind_params(inner, sig.params, {n: (v, s) for n, (v, s) in given.items()})
     equations = register_wheres(inner, sig)
     actuals: list[tuple[InputSpec, dict[str, Any], Expr]] = []
     specs = [spec for spec, _ in expand_inputs(inner, decl.inputs)]
@@ -649,11 +661,25 @@ def _bind(
             name = where.left.args[0].value.plain
             rank = static(inner, where.right, "the rank of a pack")
             inner.names[name] = PackOf(tuple(AxisRef(f"{name}{n}", ()) for n in range(rank)))
-    sums = {}  # r = n ++ k: an axis that binds to a direct sum of the caller
-    for _, where in equations:
-        if isinstance(where.left, tree.Name) and isinstance(where.right, tree.Concat):
+    sums, products = {}, {}  # r = n ++ k binds to a direct sum of the caller; n = (r s) factor by factor, to a product of that name
+    for kind, where in equations:
+        if kind != "axis" or not isinstance(where.left, tree.Name):
+            continue
+        if where.cond is not None and not static_bool(inner, where.cond, "the condition of a size"):
+            continue
+        if isinstance(where.right, tree.Concat):
             factors = [p.factors if isinstance(p, tree.Product) else (p,) for p in where.right.parts]
             sums[where.left.plain] = tuple(tuple(f.plain for f in part if isinstance(f, tree.Name)) for part in factors)
+        elif isinstance(where.right, tree.Product):
+            products[where.left.plain] = [f.plain for f in where.right.factors if isinstance(f, tree.Name)]
+
+    def opened(leaf: str, kind: Any, e: Expr) -> list[tuple[str, Any]]:
+        if leaf not in products:
+            return [(leaf, kind or sums.get(leaf))]
+        here = scope.find_axis(leaf)
+        fits = isinstance(here, AxisRef) and len(here.atoms) == len(products[leaf]) and set(here.atoms) <= set(axes_of(e))
+        return [(f, AxisRef(f, (here.atoms[n],)) if fits else None) for n, f in enumerate(products[leaf])]
+
     specs: list[tuple[InputSpec, list[tuple[str, Any]], Expr]] = []
     for spec, env, e in actuals:
         with scope_env(inner, env):
@@ -667,7 +693,7 @@ def _bind(
             inner.names[packs[0][1:]] = PackOf(tuple(AxisRef(f"{packs[0][1:]}{n}", ()) for n in range(rank)))
             with scope_env(inner, env):
                 found = leaves(inner, spec.decl.dims)
-        specs.append((spec, [(leaf, kind or sums.get(leaf)) for leaf, kind in found], e))
+        specs.append((spec, [one for leaf, kind in found for one in opened(leaf, kind, e)], e))
     bound = bind_axes(scope, inner, specs, span)
     for name, v in list(inner.names.items()):
         if isinstance(v, PackOf) and v.items and all(isinstance(i, AxisRef) for i in v.items):

@@ -11,9 +11,10 @@ from ...ir.nodes import Assign, Carry, Check, Fold, Node
 from ...ir.ops import widest
 from ...language import tree
 from .expressions import conjunction, name_text, static_bool, to_expr, value, whole
+from .layouts import AxisMaker
 from .names import descend
 from .scope import Scope, is_plain, reference
-from .signatures import AxisMaker, expand_name
+from .signatures import expand_name
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Several, Value
 
 
