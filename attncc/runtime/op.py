@@ -6,11 +6,11 @@ from collections import namedtuple
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import AttnNameError, AttnTypeError, Source
+from ..errors import AttnNameError, AttnTypeError, AttnUnsupportedError, Source
 from ..ir.nodes import Program
 from ..language import tree
 from ..passes.pipeline import front
@@ -20,6 +20,9 @@ from . import library as files
 from .backends import choose as choose_backend
 from .backends import named
 from .operators import Facts, Operator, operator
+
+if TYPE_CHECKING:
+    from .explain import Explanation
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,30 @@ class Op:
             chosen = named(backend) if backend is not None else choose_backend(program, device)
             self._entries[key] = operator(program, chosen, self._wanted(program, outputs))
         return self._entries[key]
+
+    def explain(self, *tensors: Any, **named_tensors: Any) -> Explanation:
+        """The decisions about the program for these tensors, or, without any, for a call without optional inputs."""
+        from ..ir.sizes import solve
+        from .explain import explain
+
+        if not tensors and not named_tensors:
+            return explain(self.ir)
+        bound = self.bind(tensors, named_tensors)
+        program = self.specialise({n: t.dim() for n, t in bound.items()})
+        return explain(program, solve(program, {n: tuple(t.shape) for n, t in bound.items()}))
+
+    def source(self, target: str = "cuda:90", sizes: Mapping[str, int] | None = None, bits: int = 16) -> str:
+        """The generated kernels for a target, as text. sizes: of head dimensions, 64 where not given; bits: of a float.
+
+        Raises AttnUnsupportedError when nothing of the pattern is fused.
+        """
+        backend: Any = named("triton")
+        program = self.ir
+        reasons = backend.refuses(program)
+        if reasons:
+            raise AttnUnsupportedError(f"'{self.name}' has no fused kernel: {reasons[0]}", self._decl.span)
+        text: str = backend.source(program, self._wanted(program, None), dict(sizes or {}), target, bits)
+        return text
 
     def _wanted(self, program: Program, outputs: Sequence[str] | None) -> tuple[str, ...]:
         if outputs is None:
