@@ -26,7 +26,7 @@ from .kernel import Kernel
 from .machine import Compiled, Failed, Worker, analyse, parse_target, units_of
 from .module import Module
 from .names import Names
-from .run import launch_name, module_of
+from .run import describes, launch_name, module_of
 
 BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 DEFAULT_HEAD = 64
@@ -52,7 +52,7 @@ def write(
     _whole(made)
     given = dict(sizes or {})
     features = {a: _feature(made.program, a, given) for a in made.features}
-    descriptors = target.startswith("cuda:") and int(target[5:]) >= 90 and dtype != "fp32"
+    descriptors = describes(target, BITS[dtype])
     module = module_of(made, features, target, BITS[dtype], descriptors=descriptors, title=title or name)
     module = replace(module, text=f"{module.text}\n\n{entry(made, module, name, title)}")
     folder.mkdir(parents=True, exist_ok=True)

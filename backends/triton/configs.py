@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.tile.nodes import Dim, Program
+from attncc.tile.nodes import Dim, Program, TileLoop, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,33 +21,44 @@ class Config:
     stages: int
 
 
-_SMALL = Config(64, 64, 4, 2)
-"""Safe everywhere: fp32 operands, unknown targets."""
+_SAFE = Config(64, 64, 4, 2)
+"""Where nothing was measured."""
 
-_TABLE: dict[tuple[str, int], Config] = {
-    ("cuda:90", 64): Config(128, 128, 8, 2),
-    ("cuda:90", 128): Config(128, 128, 8, 2),
-    ("cuda:90", 256): Config(64, 64, 8, 2),
-    ("cuda:100", 64): Config(128, 128, 8, 2),
-    ("cuda:100", 128): Config(128, 128, 8, 2),
-    ("cuda:80", 64): Config(128, 64, 4, 3),
-    ("cuda:80", 128): Config(128, 64, 8, 2),
-    ("hip", 64): Config(128, 64, 4, 2),
-    ("hip", 128): Config(128, 64, 4, 2),
+_TABLE: dict[tuple[str, int, bool], Config] = {
+    ("cuda:80", 64, True): Config(128, 64, 4, 3),
+    ("cuda:80", 64, False): Config(128, 64, 4, 3),
+    ("cuda:80", 128, True): Config(128, 64, 8, 2),
+    ("cuda:80", 128, False): Config(128, 64, 8, 2),
+    ("cuda:90", 64, True): Config(128, 128, 8, 2),
+    ("cuda:90", 64, False): Config(128, 128, 8, 2),
+    ("cuda:90", 128, True): Config(128, 128, 8, 2),
+    ("cuda:90", 128, False): Config(128, 64, 8, 2),
+    ("cuda:90", 256, True): Config(128, 64, 8, 2),
+    ("cuda:90", 256, False): Config(64, 64, 8, 2),
+    ("cuda:100", 64, True): Config(128, 128, 8, 2),
+    ("cuda:100", 64, False): Config(128, 128, 8, 2),
+    ("cuda:100", 128, True): Config(128, 128, 8, 2),
+    ("cuda:100", 128, False): Config(128, 64, 8, 2),
+    ("hip", 64, False): Config(128, 64, 4, 2),
+    ("hip", 128, False): Config(128, 64, 4, 2),
 }
+"""By target, head dimension up to, and whether descriptors read the operands (pointers take registers)."""
 
 
-def choose(program: Program, features: dict[str, int], target: str, bits: int) -> Config:
+def choose(program: Program, features: dict[str, int], target: str, bits: int, descriptors: bool) -> Config:
     """The configuration for a program. features: sizes of its feature axes. bits: of an element."""
     width = max([features[d.axes[0]] for d in program.dims if d.whole], default=16)
+    loops = any(isinstance(s, TileLoop) for s in statements(program.body))
     if target == "interpreter":
         return Config(32, 32, 4, 1)
-    family = "hip" if target.startswith("hip") else target
+    if not loops:
+        return Config(64, 64, 4, 1)
     if bits > 16:
-        return Config(64, 32, 4, 2) if width > 64 else _SMALL
+        return Config(64, 32, 4, 2) if width > 64 else _SAFE
+    family = "hip" if target.startswith("hip") else target
     for limit in (64, 128, 256):
         if width <= limit:
-            return _TABLE.get((family, limit), _SMALL)
+            return _TABLE.get((family, limit, descriptors), _SAFE)
     return Config(64, 32, 8, 1)
 
 

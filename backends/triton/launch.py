@@ -40,7 +40,9 @@ class _Launch:
                     self.inputs.setdefault(arg.name, arg)
                 elif arg.role != "in":
                     self.made[arg.name] = arg
-        self.names = Names({name, "dtype", "device", "element", "computed", "promoted", "described", "CONFIG", *(k.name for k in kernels)})
+        self.names = Names(
+            {name, "dtype", "device", "element", "computed", "promoted", "described", "CONFIG", *(k.name for k in kernels)}
+        )
         for arg in (*self.inputs.values(), *self.made.values()):
             self.names.of("array", arg.name)
 

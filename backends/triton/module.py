@@ -82,7 +82,7 @@ def print_module(
         for program in group.programs:
             own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
             kernel = print_kernel(program, own_features, f"{program.name}_kernel", descriptors)
-            config = override or choose(program, features, target, bits)
+            config = override or choose(program, features, target, bits, descriptors)
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
             own.append(kernel)
         kernels += own

@@ -6,14 +6,16 @@ This is the one place of the backend that asks the schedules for tile programs; 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from types import ModuleType
 
 import torch
 from attncc.backends.eager.evaluate import Evaluator
-from attncc.backends.eager.interpreter import execute, prepare, stored
+from attncc.backends.eager.interpreter import execute, prepare
 from attncc.backends.eager.named import Named, aligned
 
-from attncc.errors import AttnUnsupportedError
-from attncc.ir.nodes import Program
+from attncc.errors import AttnTypeError, AttnUnsupportedError
+from attncc.ir.nodes import Node, Output, Program, values_of
 from attncc.ir.sizes import check, solve
 from attncc.schedules.plan import Fused, Plan, Torch, plan
 
@@ -33,60 +35,121 @@ class Runner:
     def __init__(self, program: Program, outputs: Sequence[str], override: Config | None = None) -> None:
         self.program, self.outputs, self.override = program, tuple(outputs), override
         self.plan: Plan = plan(program, outputs)
-        self._modules: dict[tuple[tuple[int, ...], str, int, str], tuple[Module, object]] = {}
+        self._modules: dict[tuple[tuple[int, ...], str, int, bool], tuple[Module, ModuleType]] = {}
 
     def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
-        """The asked outputs. Raises what the eager backend raises for inputs that do not fit, AttnUnsupportedError for
-        float64."""
-        program = self.plan.program
-        sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
-        check(program, sizes)
-        ev, dtype = prepare(program, inputs, sizes)
-        if dtype == torch.float64:
+        """The asked outputs, stored as the signature says. Raises what the eager backend raises for inputs that do not fit, and
+        AttnUnsupportedError for float64."""
+        return _Run(self, inputs).outputs()
+
+    def module(
+        self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype, described: bool
+    ) -> tuple[Module, ModuleType]:
+        """The generated module for head dimensions, a device and an element type. described: with tensor descriptors."""
+        features = {a: sizes[a] for a in self.plan.features}
+        target, bits = target_of(device), torch.finfo(dtype).bits
+        described = described and describes(target, bits)
+        key = (tuple(features.values()), target, bits, described)
+        if key not in self._modules:
+            made = module_of(self.plan, features, target, bits, self.override, described)
+            self._modules[key] = made, load(made.text, self.program.name)
+        return self._modules[key]
+
+
+class _Run:
+    """One call. arrays: every value so far with one dim an axis, in the element type of the call or an exact one."""
+
+    def __init__(self, runner: Runner, inputs: Tensors) -> None:
+        self.runner, self.inputs = runner, inputs
+        program = self.program = runner.plan.program
+        self.sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
+        check(program, self.sizes)
+        floats = [_checked(inputs[i.name], i.kind, i.name).dtype for i in program.inputs if i.kind == "float"]
+        self.dtype = reduce(torch.promote_types, floats) if floats else torch.get_default_dtype()
+        if self.dtype == torch.float64:
             raise AttnUnsupportedError("Triton kernels take float32, bfloat16 and float16, not float64", None, "backend='eager'")
-        arrays = {i.name: _split(inputs[i.name], [sizes[a] for dim in i.dims for a in dim]) for i in program.inputs}
-        for step in self.plan.steps:
+        self.arrays = {i.name: inputs[i.name].reshape([self.sizes[a] for d in i.dims for a in d]) for i in program.inputs}
+        self.device = next((t.device for t in inputs.values()), torch.device("cpu"))
+        self.eager: Evaluator | None = None
+
+    def outputs(self) -> dict[str, torch.Tensor]:
+        for step in self.runner.plan.steps:
             if isinstance(step, Torch):
-                execute(ev, step.node, program)
+                self._eager(step.node)
                 continue
             for node in step.before:
-                execute(ev, node, program)
-            found = self._launch(step, ev, arrays, sizes, dtype)
-            for value, array in zip(step.values, found, strict=True):
-                arrays[value.name] = array
-                ev.values[value.name] = Named(array.to(ev.acc) if value.kind == "float" else array, value.axes)
+                self._eager(node)
+            self._launch(step)
             for node in step.after:
-                execute(ev, node, program)
-        return {o.name: stored(ev, o, dtype) for o in self.plan.program.outputs}
+                self._eager(node)
+        return {o.name: self._stored(o) for o in self.program.outputs}
 
-    def _launch(
-        self, step: Fused, ev: Evaluator, arrays: dict[str, torch.Tensor], sizes: Mapping[str, int], dtype: torch.dtype
-    ) -> tuple[torch.Tensor, ...]:
-        device = next(iter(arrays.values())).device
-        module, loaded = self._module(sizes, device, dtype)
+    def _launch(self, step: Fused) -> None:
+        described = all(_describable(self.arrays[n]) for n in _operands(step) if n in self.arrays)
+        module, loaded = self.runner.module(self.sizes, self.device, self.dtype, described)
         launch = next(x for x in module.launches if x.name == launch_name(step))
-        given = []
-        for arg in launch.inputs:
-            if arg.name not in arrays:
-                made = ev.values[arg.name]
-                if not isinstance(made, Named):
-                    made = Named(torch.as_tensor(made, device=device), ())
-                array = aligned(made, arg.axes).expand([sizes[a] for a in arg.axes])
-                arrays[arg.name] = array if arg.acc or arg.kind != "float" else array.to(dtype)
-            given.append(arrays[arg.name])
-        rest = {"dtype": dtype} if given else {"dtype": dtype, "device": device}
-        found: tuple[torch.Tensor, ...] = getattr(loaded, launch.name)(*given, *(sizes[a] for a in launch.sizes), **rest)
-        return found
+        given = [self.arrays[arg.name] for arg in launch.inputs]
+        rest = {"dtype": self.dtype} if given else {"dtype": self.dtype, "device": self.device}
+        found = getattr(loaded, launch.name)(*given, *(self.sizes[a] for a in launch.sizes), **rest)
+        for value, array in zip(step.values, found, strict=True):
+            self.arrays[value.name] = array
+            if self.eager is not None:
+                self.eager.values[value.name] = self._named(value.name)
 
-    def _module(self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype) -> tuple[Module, object]:
-        features = self.plan.features
-        target = target_of(device)
-        bits = torch.finfo(dtype).bits
-        key = (tuple(sizes[a] for a in features), target, bits, "ieee")
-        if key not in self._modules:
-            module = module_of(self.plan, {a: sizes[a] for a in features}, target, bits, self.override)
-            self._modules[key] = module, load(module.text, self.program.name)
-        return self._modules[key]
+    def _eager(self, node: Node) -> None:
+        """A node on PyTorch; its values are kept in the element type of the call, statistics in float32."""
+        if self.eager is None:
+            self.eager, _ = prepare(self.program, self.inputs, self.sizes)
+            for name in self.arrays:
+                if name not in self.eager.values:
+                    self.eager.values[name] = self._named(name)
+        execute(self.eager, node, self.program)
+        acc = {name for step in self.runner.plan.steps if isinstance(step, Fused) for name in step.acc}
+        for value in values_of(node):
+            made = self.eager.values[value.name]
+            named = made if isinstance(made, Named) else Named(torch.as_tensor(made, device=self.device), ())
+            array = aligned(named, value.axes).expand([self.sizes[a] for a in value.axes])
+            self.arrays[value.name] = array.to(self.dtype) if value.kind == "float" and value.name not in acc else array
+
+    def _named(self, name: str) -> Named:
+        array = self.arrays[name]
+        assert self.eager is not None
+        return Named(array.to(self.eager.acc) if array.is_floating_point() else array, self.runner.plan.arrays[name])
+
+    def _stored(self, out: Output) -> torch.Tensor:
+        """An output in its stored layout and type."""
+        axes, wanted = self.runner.plan.arrays[out.value], tuple(a for d in out.dims for a in d)
+        array = self.arrays[out.value]
+        if axes != wanted:
+            array = aligned(Named(array, axes), wanted).expand([self.sizes[a] for a in wanted])
+        shape = [reduce(lambda n, a: n * self.sizes[a], d, 1) for d in out.dims]
+        kinds = {"float": self.dtype, "int": torch.int64, "bool": torch.bool}
+        return array.reshape(shape).to(kinds[out.kind]).contiguous()
+
+
+def _checked(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
+    if kind == "float" and not tensor.is_floating_point():
+        raise AttnTypeError(f"'{name}' must be a tensor of kind float, found {tensor.dtype}")
+    return tensor
+
+
+def _operands(step: Fused) -> set[str]:
+    """Arrays that feed matrix products."""
+    products = {read.source for s in step.stages for k in s.keys for p in k.products for read in (p.row, p.key)}
+    return products | {t.by.source for s in step.stages for x in s.sums for t in x.terms if t.by is not None}
+
+
+def _describable(tensor: torch.Tensor) -> bool:
+    """Whether a tensor descriptor can read it as it lies: contiguous vectors, the other strides and the start 16-byte aligned."""
+    steps = [stride * tensor.element_size() for stride in tensor.stride()]
+    if not steps or steps[-1] != tensor.element_size() or not tensor.numel() or tensor.dim() > 5:
+        return False
+    return all(s > 0 and s % 16 == 0 for s in steps[:-1]) and tensor.data_ptr() % 16 == 0
+
+
+def describes(target: str, bits: int) -> bool:
+    """Whether kernels for a target read through tensor descriptors: NVIDIA since Hopper, for 16-bit elements."""
+    return target.startswith("cuda:") and int(target[5:]) >= 90 and bits == 16
 
 
 def launch_name(step: Fused) -> str:
@@ -121,8 +184,3 @@ def target_of(device: torch.device) -> str:
         return f"hip:{torch.cuda.get_device_properties(device).gcnArchName.split(':')[0]}"
     major, minor = torch.cuda.get_device_capability(device)
     return f"cuda:{major * 10 + minor}"
-
-
-def _split(tensor: torch.Tensor, shape: list[int]) -> torch.Tensor:
-    """A stored tensor with one dim an axis; a view where strides allow, and splitting a dim always does."""
-    return tensor.reshape(shape)

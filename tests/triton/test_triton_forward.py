@@ -56,7 +56,13 @@ SCORES = {
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
 @pytest.mark.parametrize("normalizer", ["softmax", "sigmoid"])
 def test_scores(score: str, normalizer: str) -> None:
-    more = {"w": ("h, d", rand(2, 16)), "t": ("h", rand(2)), "u": ("b, j", rand(2, 45)), "r": ("h, c: 17", rand(2, 17)), "g": ("b, i, j", rand(2, 37, 45))}
+    more = {
+        "w": ("h, d", rand(2, 16)),
+        "t": ("h", rand(2)),
+        "u": ("b, j", rand(2, 45)),
+        "r": ("h, c: 17", rand(2, 17)),
+        "g": ("b, i, j", rand(2, 37, 45)),
+    }
     used = [n for n in more if any(f"{a}{n}{z}" in f" {score} " for a in " (" for z in " )[,")]
     text = attend(f"{score}\nnormalize {normalizer}\nmix v", "".join(f", {n}[{more[n][0]}]" for n in used))
     agree(op(text), qkv(**{n: more[n][1] for n in used}), tolerance=1e-4)
@@ -76,7 +82,10 @@ POSTS = {
 @pytest.mark.parametrize("normalizer", ["softmax", "relu(s) ^ 2 / (sum[j](relu(s)) + 1)"], ids=["softmax", "divided"])
 def test_posts(post: tuple[str, dict], normalizer: str) -> None:
     clauses, more = post
-    text = attend(f"{SCORE}\nmask j <= i + 4\nnormalize {normalizer}\n{clauses}\nmix v", "".join(f", {n}[{a}]" for n, (a, _) in more.items()))
+    text = attend(
+        f"{SCORE}\nmask j <= i + 4\nnormalize {normalizer}\n{clauses}\nmix v",
+        "".join(f", {n}[{a}]" for n, (a, _) in more.items()),
+    )
     agree(op(text), qkv(**{n: rand(*shape) for n, (_, shape) in more.items()}))
 
 
@@ -135,7 +144,11 @@ def test_masks(mask: str, normalizer: str, sizes: tuple[int, int]) -> None:
         "m": ("b, j", torch.arange(j).repeat(2, 1) // 11),
         "c": ("b, j", rand(2, j) > 0),
     }
-    used = [n for n in more if n in mask.replace("not", "").replace("mod", "").replace("div", "").replace("size", "").replace("and", "")]
+    used = [
+        n
+        for n in more
+        if n in mask.replace("not", "").replace("mod", "").replace("div", "").replace("size", "").replace("and", "")
+    ]
     kinds = {"n": "int", "g": "int", "m": "int", "c": "bool"}
     text = attend(
         f"{SCORE}\nmask {mask}\nnormalize {normalizer}\nmix v\nemit l = lse(s)",
@@ -165,7 +178,10 @@ def test_sizes(i: int, j: int, d: int, e: int, window: int, normalizer: str, til
 def test_half_precision(dtype: torch.dtype, normalizer: str) -> None:
     inputs = {n: t.to(dtype) for n, t in qkv().items()}
     found = agree(op(attend(f"{SCORE}\nmask j <= i + 8\nnormalize {normalizer}\nmix v")), inputs, tolerance=2e-2)
-    assert all(t.dtype == dtype for t in found({n: t.to("cuda" if torch.cuda.is_available() else "cpu") for n, t in inputs.items()}).values())
+    assert all(
+        t.dtype == dtype
+        for t in found({n: t.to("cuda" if torch.cuda.is_available() else "cpu") for n, t in inputs.items()}).values()
+    )
 
 
 def test_mixed_precision_promotes() -> None:
@@ -179,7 +195,9 @@ def test_mixed_precision_promotes() -> None:
 def test_extreme_logits(scale: float, mask: str) -> None:
     inputs = qkv()
     inputs["q"] = inputs["q"] * scale
-    agree(op(attend(f"{SCORE}\n{mask}\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]")), inputs, tolerance=1e-3)
+    agree(
+        op(attend(f"{SCORE}\n{mask}\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]")), inputs, tolerance=1e-3
+    )
 
 
 def test_minus_infinity_in_the_score() -> None:

@@ -12,7 +12,7 @@ from attncc.backends.triton.run import Runner
 from attncc.runtime.backends import named
 from attncc.schedules.plan import Fused
 
-SMALL = Config(16, 32, 4, 1)
+SMALL = Config(32, 32, 4, 1)
 """Tiles small enough that a few dozen positions make several."""
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -31,7 +31,9 @@ def attend(clauses: str, more: str = "", outputs: str = "", over: str = "j") -> 
     )
 
 
-def qkv(b: int = 2, h: int = 2, i: int = 37, j: int = 45, d: int = 16, e: int = 24, **more: torch.Tensor) -> dict[str, torch.Tensor]:
+def qkv(
+    b: int = 2, h: int = 2, i: int = 37, j: int = 45, d: int = 16, e: int = 24, **more: torch.Tensor
+) -> dict[str, torch.Tensor]:
     """Inputs of `attend`'s patterns."""
     generator = torch.Generator().manual_seed(i * 1000 + j)
 
