@@ -14,7 +14,8 @@ from ...errors import AttnAbsentError, AttnError, AttnNameError, AttnTypeError, 
 from ...ir.expr import Apply, Expr, Index, Read, Size, axes_of, kind_of, substitute, walk
 from ...ir.nodes import Attend, Axis, Input, Node, Output, Program, exprs_of, used_by, values_of
 from ...language import tree
-from .calls import Arguments, bind_axes
+from .arguments import Arguments
+from .calls import bind_axes
 from .expressions import name_text, static, static_bool, to_expr
 from .layouts import AxisMaker
 from .names import axis_keys, descend
