@@ -3,8 +3,23 @@ the variable has to be set before that; kernels are compiled for other targets i
 
 import os
 import sys
+from collections.abc import Iterator
 
+import pytest
 import torch
 
 if not torch.cuda.is_available() and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture
+def wrong_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The name of a backend whose results are wrong."""
+    from attncc.runtime import backends
+    from wrong import Point, Wrong
+
+    points = {**backends.installed(), "wrong": Point(Wrong())}
+    monkeypatch.setattr(backends, "installed", lambda: points)
+    backends.named.cache_clear()
+    yield "wrong"
+    backends.named.cache_clear()

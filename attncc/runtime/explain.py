@@ -101,8 +101,9 @@ def _order(node: Attend, sizes: Mapping[str, int] | None) -> tuple[str, str, str
     if node.order != "auto":
         return label(node), f"from the {node.order}, as the pattern says", costs
     if sizes is None:
-        return label(node), "open until the sizes are known", f"{found.reason}: {costs}"
-    return label(node), f"from the {found.choose(sizes)} is cheaper for these sizes", f"{found.reason}: {costs}"
+        return label(node), "from the left or the right: the sizes say which is cheaper", f"{found.reason}: {costs}"
+    cheaper = found.choose(sizes)
+    return label(node), f"from the left or the right: the {cheaper} is cheaper for these sizes", f"{found.reason}: {costs}"
 
 
 def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:
