@@ -9,7 +9,7 @@ from typing import Any
 
 from attncc.errors import AttnError, AttnShapeError, AttnTypeError, AttnValueError, Source
 from attncc.ir.nodes import Program
-from attncc.passes.resolve.program import choose
+from attncc.passes.resolve.overloads import choose
 from attncc.runtime import library as files
 from attncc.runtime.op import Op, make
 from attncc.testing.calls import Sample, sample

@@ -14,7 +14,9 @@ from ..errors import AttnNameError, AttnTypeError, AttnUnsupportedError, Source
 from ..ir.nodes import Program
 from ..language import tree
 from ..passes.pipeline import front
-from ..passes.resolve.program import choose, inputs_of, resolve, stored_dims
+from ..passes.resolve.declared import inputs_of, stored_dims
+from ..passes.resolve.overloads import choose
+from ..passes.resolve.program import resolve
 from ..passes.resolve.scope import Library
 from . import library as files
 from .backends import choose as choose_backend

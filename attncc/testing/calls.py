@@ -14,7 +14,8 @@ import torch
 
 from ..errors import AttnError, AttnNameError, AttnTypeError, AttnValueError
 from ..ir.nodes import Program
-from ..passes.resolve.program import choose, input_dims
+from ..passes.resolve.declared import input_dims
+from ..passes.resolve.overloads import choose
 from ..runtime.op import Op
 from .lengths import choose_sizes, sensible
 from .values import caller_sizes, sample_tensors

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import AttnError, AttnTypeError
 from ..language import tree
-from ..passes.resolve.program import choose, literals
+from ..passes.resolve.overloads import choose, literals
 from ..passes.resolve.scope import Builder, Library, Scope
 from ..passes.resolve.signatures import gather
 from ..runtime.op import Op

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import AttnAbsentError, AttnError, AttnShapeError, AttnValueError, Source
 from ..language import tree
-from ..passes.resolve.program import literals
+from ..passes.resolve.overloads import literals
 from ..passes.resolve.scope import Library
 from ..runtime import library as files
 from ..runtime.op import Op

@@ -51,7 +51,8 @@ class Draft:
     def node(self) -> Node:
         """What has been said so far, as an IR node without a name."""
         segments = tuple(
-            Segment(p.atoms, tuple(p.scores), None if p.mask is True else Const(False) if p.mask is False else p.mask, p.mix) for p in self.parts
+            Segment(p.atoms, tuple(p.scores), None if p.mask is True else Const(False) if p.mask is False else p.mask, p.mix)
+            for p in self.parts
         )
         return Node("", (), "float", (), segments, tuple(self.maps), tuple(self.posts), tuple(self.emits), self.keys)
 

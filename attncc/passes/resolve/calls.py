@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from contextlib import suppress
 from typing import Any
 
 from ...errors import AttnError, AttnNameError, AttnTypeError, Span
@@ -242,7 +243,8 @@ def _with_vjp(
 
 def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
     """Inline a pattern and give its outputs."""
-    from .program import choose, inline, literals
+    from .inline import inline
+    from .overloads import choose, literals
 
     if isinstance(node.fn, tree.Bracket):
         raise AttnTypeError(
@@ -266,10 +268,8 @@ def _param_names(scope: Scope, decl: tree.Pattern) -> list[str]:
     for item in decl.params:
         if isinstance(item, tree.Param) and item.name.plain:
             out.append(item.name.plain)
-    try:
+    with suppress(AttnError):  # a family may run over a parameter that only the call itself gives
         out.extend(gather(probe, decl.params, decl.inputs, ()).params)
-    except AttnError:
-        pass  # a family over a parameter that only the call itself gives
     return out
 
 
@@ -344,7 +344,7 @@ def _size(atom: str) -> Expr:
 
 
 def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:
-    """The atoms of the argument that a formal axis binds to: the caller's axis or product of that name, or a direct sum that fits."""
+    """The atoms that a formal axis binds to: the caller's axis or product of that name, or a direct sum that fits."""
     found = kind if isinstance(kind, AxisRef) else scope.find_axis(leaf)
     if isinstance(found, AxisRef) and all(a in free for a in found.atoms):
         return found.atoms

@@ -34,7 +34,8 @@ STATIC: dict[str, Callable[..., Any]] = {
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a,
     "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "le": lambda a, b: a <= b, "lt": lambda a, b: a < b,
     "ge": lambda a, b: a >= b, "gt": lambda a, b: a > b, "cdiv": lambda a, b: -(-a // b),
-    "min": min, "max": max, "abs": abs, "floor": math.floor, "ceil": math.ceil, "round": round, "isqrt": lambda a: math.isqrt(int(a)),
+    "min": min, "max": max, "abs": abs, "floor": math.floor, "ceil": math.ceil, "round": round,
+    "isqrt": lambda a: math.isqrt(int(a)),
     "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "log2": math.log2, "to_float": float, "to_int": int,
     "sin": math.sin, "cos": math.cos, "tanh": math.tanh,
 }  # fmt: skip

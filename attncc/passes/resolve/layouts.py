@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ...errors import AttnError, AttnNameError, AttnTypeError, Span
 from ...ir.expr import Apply, Expr, Size, axes_of, walk
@@ -195,3 +196,24 @@ class AxisMaker:
 
 def _mentions(expr: Expr, axis: str) -> bool:
     return any(isinstance(e, Size) and e.axis == axis for e in walk(expr))
+
+
+def leaves(scope: Scope, dims: tuple[tree.Dim, ...]) -> list[tuple[str, Any]]:
+    """The axes of a signature's dims in order: (name, None), or (name of the sum, axes of each part). Packs are spread."""
+    out: list[tuple[str, Any]] = []
+    for dim in dims:
+        if isinstance(dim, tree.AxisDim):
+            out.append((name_text(scope, dim.name) + "'" * dim.name.primes, None))
+        elif isinstance(dim, tree.PackDim):
+            name = name_text(scope, dim.name)
+            found = scope.names.get(name)
+            if isinstance(found, PackOf):
+                out.extend((f"{name}{n}", None) for n in range(len(found.items)))
+            else:
+                out.append(("*" + name, None))
+        elif isinstance(dim, tree.ProductDim):
+            out.extend(leaves(scope, dim.factors))
+        elif isinstance(dim, tree.SumDim):
+            inner = tuple(tuple(leaf for leaf, _ in leaves(scope, (part,))) for part in dim.parts)
+            out.append((" ++ ".join(" ".join(part) for part in inner), inner))
+    return out

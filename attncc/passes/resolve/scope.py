@@ -136,7 +136,8 @@ class Scope:
     axis_names: names used as axes anywhere in it (a bare one is its index; its size where `sizing`).
     primes: for each enclosing construct that binds primed axes, base atom -> primed atom. twins: all primed axes made so far.
     lifted: axes that a call brought in beyond the signature; they ride along as batch.
-    carried: names a fold may assign again. outputs: the axes of each declared output. ranks: number of stored dims of inputs not bound yet, for `rank(x)`.
+    carried: names a fold may assign again. outputs: the axes of each declared output. ranks: number of stored dims of inputs not
+    bound yet, for `rank(x)`.
     copies: private copies of an axis made by a call, with the axis they copy.
     """
 

@@ -177,7 +177,9 @@ def _(node: tree.Require, scope: Scope) -> None:
             continue
         if got is False:
             raise AttnValueError(
-                f"a requirement does not hold: {cond.span.text}", cond.span, "change the parameters, or the optional inputs that are given"
+                f"a requirement does not hold: {cond.span.text}",
+                cond.span,
+                "change the parameters, or the optional inputs that are given",
             )
         check = to_expr(scope, got, cond.span)
         if kind_of(check) != "bool":

@@ -1,6 +1,7 @@
 """What an expression of the language can be while it is resolved.
 
-Static values are plain Python numbers, strings, lists, tuples and dicts. A tensor, an index or a run-time scalar is an IR expression.
+Static values are plain Python numbers, strings, lists, tuples and dicts. A tensor, an index or a run-time scalar is an IR
+expression.
 """
 
 from __future__ import annotations

@@ -1,0 +1,99 @@
+"""Overloads: which pattern of a name the literal parameters pick, and the names that are axes in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...errors import AttnTypeError, Span
+from ...language import tree
+from .names import axis_keys
+from .scope import Library
+
+
+def literals(decl: tree.Pattern) -> dict[str, Any]:
+    """The parameters that tell overloads apart: those whose type is a single value."""
+    out: dict[str, Any] = {}
+    for item in decl.params:
+        if isinstance(item, tree.Param) and item.name.plain:
+            if item.type.kind == "enum" and len(item.type.values) == 1:
+                out[item.name.plain] = item.type.values[0]
+            elif item.type.kind == "bool" and item.type.values:
+                out[item.name.plain] = item.type.values[0] == "true"
+    return out
+
+
+def _takes(decl: tree.Pattern) -> dict[str, tuple[Any, ...]]:
+    """The values that each enum and each literal truth value of a pattern admits."""
+    enums = {
+        i.name.plain: i.type.values for i in decl.params if isinstance(i, tree.Param) and i.name.plain and i.type.kind == "enum"
+    }
+    return {**enums, **{n: (v,) for n, v in literals(decl).items()}}
+
+
+def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None, strict: bool = True) -> tree.Pattern:
+    """The overload of a pattern that the enum parameters pick. Raises AttnTypeError with the list when none or several fit.
+
+    An overload fits when it admits every value that is given. Those come first whose literals are all given or default.
+    """
+    candidates = library.patterns[name]
+    if len(candidates) == 1:
+        return candidates[0]
+    fits = [d for d in candidates if all(given[n] in values for n, values in _takes(d).items() if n in given)]
+    if len(fits) > 1:
+        exact = [d for d in fits if all(n in given or n in _defaulted(d) for n in literals(d))]
+        fits = exact or fits
+    if len(fits) > 1 and given:
+        known = [d for d in fits if all(n in _declared(library, d) for n in given)]
+        fits = known or fits
+    if len(fits) == 1:
+        return fits[0]
+    keys = {n for d in candidates for n in literals(d)}
+    rows = [", ".join(f"{n}={' | '.join(map(repr, v))}" for n, v in _takes(d).items() if n in keys) for d in candidates]
+    problem = "no overload" if not fits else "more than one overload"
+    raise AttnTypeError(
+        f"{problem} of '{name}' fits these parameters", span or candidates[0].span, f"overloads: {'; '.join(rows)}"
+    )
+
+
+def _defaulted(decl: tree.Pattern) -> set[str]:
+    return {i.name.plain or "" for i in decl.params if isinstance(i, tree.Param) and i.default is not None}
+
+
+def _declared(library: Library, decl: tree.Pattern) -> set[str]:
+    """Names of a pattern's parameters, bundles included, families left out."""
+    out: set[str] = set()
+    todo: list[Any] = [*decl.params, *decl.inputs]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, tree.Param):
+            out.add(item.name.plain or "")
+        elif isinstance(item, tree.Include) and item.bundle in library.bundles:
+            found = library.bundles[item.bundle]
+            todo.extend([*found.params, *found.inputs])
+    return out
+
+
+def _bundles(library: Library, decl: tree.Pattern) -> list[tree.Bundle]:
+    out: list[tree.Bundle] = []
+    todo: list[Any] = [*decl.params, *decl.inputs]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, tree.Include) and item.bundle in library.bundles:
+            found = library.bundles[item.bundle]
+            if found not in out:
+                out.append(found)
+                todo.extend([*found.params, *found.inputs])
+    return out
+
+
+def axes_in(library: Library, decl: tree.Pattern) -> set[str]:
+    bundles = _bundles(library, decl)
+    return axis_keys(
+        decl.inputs,
+        decl.outputs,
+        decl.body,
+        *(b.inputs for b in bundles),
+        decl.where,
+        *(b.where for b in bundles),
+    )
