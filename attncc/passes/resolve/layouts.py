@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ...errors import AttnError, AttnNameError, AttnTypeError, Span
+from ...errors import AttnError, AttnNameError, AttnTypeError, AttnValueError, Span
 from ...ir.expr import Apply, Expr, Size, axes_of, walk
 from ...ir.nodes import Check, Dims
 from ...language import tree
@@ -72,6 +72,8 @@ class AxisMaker:
                 parts = list(where.right.parts)
             names = [n for n, _ in expand_name(self.scope, where.left)]
             if parts is not None:
+                if not parts:
+                    raise AttnValueError(f"axis '{names[0]}' is the sum of no axes", where.span, "a direct sum has a part or more")
                 self._sum(names[0], parts)
             elif isinstance(where.right, tree.Product):
                 found = self.scope.find_axis(names[0])
@@ -186,7 +188,8 @@ class AxisMaker:
     def sizes(self) -> None:
         """Work out the size equations of `where`."""
         for kind, where in self.equations:
-            if kind != "axis" or isinstance(where.right, tree.Concat | tree.Product) or concat_family(self.scope, where.right):
+            layout = isinstance(where.right, tree.Concat | tree.Product) or concat_family(self.scope, where.right) is not None
+            if kind != "axis" or layout:
                 continue
             assert isinstance(where.left, tree.Name)
             for name, _ in expand_name(self.scope, where.left):
