@@ -49,8 +49,22 @@ class Size:
     axis: str
 
 
+class _Hashed:
+    """Remembers its hash: expressions are trees that passes look up again and again."""
+
+    __slots__ = ("_hash",)
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash  # type: ignore[attr-defined,no-any-return]
+        except AttributeError:
+            found = hash((type(self).__name__, *(getattr(self, name) for name in self.__match_args__)))  # type: ignore[attr-defined]
+            object.__setattr__(self, "_hash", found)
+            return found
+
+
 @dataclass(frozen=True, slots=True)
-class Read:
+class Read(_Hashed):
     """`source[index else fill]`: an input, a node's value or a name of the enclosing attend, at one position per axis.
 
     Without a fill every position must be inside; with one, a position outside reads `fill`. kind is the source's.
@@ -60,18 +74,20 @@ class Read:
     index: tuple[Expr, ...]
     kind: str
     fill: Expr | None = None
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Apply:
+class Apply(_Hashed):
     """An elementwise operation of `ops.OPS`."""
 
     op: str
     args: tuple[Expr, ...]
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Reduce:
+class Reduce(_Hashed):
     """`op[axes | cond](body)`. count has no body of its own: its body is the condition `true`.
 
     An empty sum is 0, prod 1, any false, all true, max -inf, min inf, lse -inf; an empty mean is 0.
@@ -81,10 +97,11 @@ class Reduce:
     axes: tuple[str, ...]
     body: Expr
     cond: Expr | None = None
+    __hash__ = _Hashed.__hash__
 
 
 @dataclass(frozen=True, slots=True)
-class Along:
+class Along(_Hashed):
     """`op[axes | cond](body)` with the axes kept: softmax and its kin. `sink` adds exp(sink) to a softmax's denominator."""
 
     op: str
@@ -92,6 +109,7 @@ class Along:
     body: Expr
     cond: Expr | None = None
     sink: Expr | None = None
+    __hash__ = _Hashed.__hash__
 
 
 Expr = Const | Index | Size | Read | Apply | Reduce | Along
