@@ -39,6 +39,7 @@ OUTSIDE: dict[str, tuple[Outside, ...]] = {
         Outside("core", "qkv_bias ln_eps", BEFORE),
         Outside("core", "height width", "the row and column biases have these sizes", {"kind": "swin"}),
         Outside("core", "height width", "the row and column biases have these sizes", {"kind": "pvt"}),
+        Outside("core", "height width", "the row and column biases have these sizes", {"kind": "deit"}),
         Outside("core", "merge height width sx sy ratio agent_ratio", BEFORE, SD),
         Outside("merge", "kind merge", KEY),
         Outside("merge", "heads scale k_scale2 k_shortcut", AFTER),

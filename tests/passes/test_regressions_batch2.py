@@ -154,3 +154,32 @@ def test_renaming_the_axes_of_a_bundle() -> None:
     torch.testing.assert_close(op(**named), torch.einsum("u,tv->uvt", left[0], right))
     with pytest.raises(attncc.AttnError):
         op(**{**named, "b_first": b["first"][:2]})
+
+
+def test_overloads_are_told_apart_by_what_an_enum_admits() -> None:
+    """An enum of several values is a key too, and a literal truth value with a default need not be given."""
+    source = """
+        pattern f(x[a]; kind: "p" | "q") -> y[a] { y = where(kind == "p", x, 2 * x) }
+        pattern f(x[a]; kind: "r", fast: false = false) -> y[a] { y = 3 * x }
+        pattern f(x[a]; kind: "r", fast: true) -> y[a] { y = 4 * x }
+    """
+    x = torch.ones(2)
+    for params, factor in (({"kind": "p"}, 1), ({"kind": "q"}, 2), ({"kind": "r"}, 3), ({"kind": "r", "fast": True}, 4)):
+        assert torch.equal(attncc.compile(source, **params)(x), factor * x)
+    with pytest.raises(attncc.AttnError, match="kind='p' | 'q'"):
+        attncc.compile(source, kind="s")
+
+
+def test_an_axis_named_as_a_product_binds_factor_by_factor() -> None:
+    """Formal n = (r s) meets the caller's n, whose factors have other names; without one, its factors bind by themselves."""
+    op = attncc.compile("""
+        pattern f(x[b, n], w[u, v]) -> y[b, n], z[b, u, v] where n = (u v) {
+          y = weigh(x, w)
+          z = weigh(2 * x, w)
+        }
+        pattern weigh(x[b, n], w[r, s]) -> y[b, n] where n = (r s) { y = x * w + r * s.size + s }
+    """, pattern="f")
+    x, w = torch.randn(2, 6, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)
+    y, z = op(x, w)
+    torch.testing.assert_close(y, x * w.reshape(6) + torch.arange(6))
+    torch.testing.assert_close(z, (2 * x * w.reshape(6) + torch.arange(6)).reshape(2, 2, 3))
