@@ -7,7 +7,9 @@ and for any lengths, batch and strides.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from attncc.schedules.costs import flops, traffic
 from attncc.schedules.plan import Fused, Plan, Torch, plan
 
 from .ahead import request
+from .configs import Config, candidates
 from .host import number
 from .kernel import Kernel
 from .machine import Compiled, Failed, Worker, analyse, parse_target, units_of
@@ -30,6 +33,7 @@ from .run import describes, launch_name, module_of
 
 BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 DEFAULT_HEAD = 64
+_MATRIX = re.compile(r"[A-Z]*(GMMA|HMMA|IMMA|QMMA|OMMA|DMMA)\b")
 
 
 def write(
@@ -41,10 +45,12 @@ def write(
     sizes: Mapping[str, int] | None = None,
     title: str = "",
     name: str = "",
+    worker: Worker | None = None,
 ) -> dict[str, Any]:
     """Write the files of a pattern into a folder and give the manifest.
 
-    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. Raises AttnUnsupportedError
+    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. worker: a compiling process to use, else
+    one is started. Raises AttnUnsupportedError
     when a node of the pattern cannot be a kernel, or the compiler refuses one.
     """
     name = name or program.name
@@ -53,18 +59,16 @@ def write(
     given = dict(sizes or {})
     features = {a: _feature(made.program, a, given) for a in made.features}
     descriptors = describes(target, BITS[dtype])
-    module = module_of(made, features, target, BITS[dtype], descriptors=descriptors, title=title or name)
+    with nullcontext(worker) if worker else Worker() as compiler:
+        module, compiled = _compiled(made, features, target, dtype, descriptors, title or name, compiler)
     module = replace(module, text=f"{module.text}\n\n{entry(made, module, name, title)}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.py").write_text(module.text, encoding="utf-8")
     kernels = []
-    with Worker() as worker:
-        for kernel in module.kernels:
-            done = worker.compile(request(module, kernel, target, dtype), time_limit=300.0)
-            if isinstance(done, Failed):
-                raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {done.message}")
-            files = _machine_code(folder, name, kernel, done, alone=len(module.kernels) == 1)
-            kernels.append(_kernel(module, kernel, done, files, dtype, {**given, **features}))
+    for kernel in module.kernels:
+        done = compiled[kernel.name]
+        files = _machine_code(folder, name, kernel, done, alone=len(module.kernels) == 1)
+        kernels.append(_kernel(module, kernel, done, files, dtype, {**given, **features}))
     manifest = {
         "pattern": name,
         "title": title,
@@ -81,6 +85,31 @@ def write(
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _compiled(
+    made: Plan, features: dict[str, int], target: str, dtype: str, descriptors: bool, title: str, worker: Worker
+) -> tuple[Module, dict[str, Compiled]]:
+    """The module and its kernels compiled, each with the first of its configurations that does not spill (else the least)."""
+    chosen: dict[str, Config] = {}
+    best: dict[str, Compiled] = {}
+    first = module_of(made, features, target, BITS[dtype], descriptors=descriptors)
+    for kernel in first.kernels:
+        own = {a: n for a, n in features.items() if any(d.axes == (a,) for d in kernel.program.dims)}
+        why = ""
+        for config in candidates(kernel.program, own, target, BITS[dtype], descriptors):
+            module = module_of(made, features, target, BITS[dtype], {kernel.name: config}, descriptors)
+            done = worker.compile(request(module, kernel, target, dtype), time_limit=300.0)
+            if isinstance(done, Failed):
+                why = done.message
+                continue
+            if kernel.name not in best or done.spills < best[kernel.name].spills:
+                best[kernel.name], chosen[kernel.name] = done, config
+            if not done.spills:
+                break
+        if kernel.name not in best:
+            raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {why}")
+    return module_of(made, features, target, BITS[dtype], chosen, descriptors, title), best
 
 
 def _whole(made: Plan) -> None:
@@ -276,7 +305,7 @@ def _products(done: Compiled) -> dict[str, int]:
     counts: dict[str, int] = {}
     for loop in report.loops:
         for opcode, count in loop.opcodes.items():
-            if "MMA" in opcode:
+            if _MATRIX.match(opcode):
                 counts[opcode] = counts.get(opcode, 0) + count
     return counts
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.tile.nodes import Dim, Program, TileLoop, statements
+from attncc.tile.nodes import Block, Dim, Program, TileLoop, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ _TABLE: dict[tuple[str, int, bool], Config] = {
     ("cuda:90", 128, True): Config(128, 128, 8, 2),
     ("cuda:90", 128, False): Config(128, 64, 8, 2),
     ("cuda:90", 256, True): Config(128, 64, 8, 2),
-    ("cuda:90", 256, False): Config(64, 64, 8, 2),
+    ("cuda:90", 256, False): Config(128, 64, 8, 1),
     ("cuda:100", 64, True): Config(128, 128, 8, 2),
     ("cuda:100", 64, False): Config(128, 128, 8, 2),
     ("cuda:100", 128, True): Config(128, 128, 8, 2),
@@ -45,21 +45,27 @@ _TABLE: dict[tuple[str, int, bool], Config] = {
 """By target, head dimension up to, and whether descriptors read the operands (pointers take registers)."""
 
 
-def choose(program: Program, features: dict[str, int], target: str, bits: int, descriptors: bool) -> Config:
-    """The configuration for a program. features: sizes of its feature axes. bits: of an element."""
+_SMALLER = (Config(128, 64, 8, 2), Config(64, 64, 4, 2), Config(64, 32, 4, 1), Config(32, 32, 4, 1))
+"""What to fall back to, in order, when a kernel spills."""
+
+
+def candidates(program: Program, features: dict[str, int], target: str, bits: int, descriptors: bool) -> tuple[Config, ...]:
+    """Configurations for a program, best first. features: sizes of its feature axes. bits: of an element."""
     width = max([features[d.axes[0]] for d in program.dims if d.whole], default=16)
-    loops = any(isinstance(s, TileLoop) for s in statements(program.body))
+    online = any(isinstance(s, Block) and s.kind == "online" for s in statements(program.body))
     if target == "interpreter":
-        return Config(32, 32, 4, 1)
-    if not loops:
-        return Config(64, 64, 4, 1)
+        return (Config(32, 32, 4, 1),)
+    if not any(isinstance(s, TileLoop) for s in statements(program.body)):
+        return (Config(64, 64, 4, 1), Config(16, 16, 4, 1))
     if bits > 16:
-        return Config(64, 32, 4, 2) if width > 64 else _SAFE
+        return (Config(64, 32, 4, 2) if width > 64 else _SAFE, *_SMALLER[2:])
     family = "hip" if target.startswith("hip") else target
-    for limit in (64, 128, 256):
-        if width <= limit:
-            return _TABLE.get((family, limit, descriptors), _SAFE)
-    return Config(64, 32, 8, 1)
+    limit = next((n for n in (64, 128, 256) if width <= n), 0)
+    first = _TABLE.get((family, limit, descriptors), _SAFE if limit else Config(64, 32, 8, 1))
+    found = [first, *_SMALLER]
+    if target == "cuda:90" and descriptors and width <= 64 and not online:
+        found.insert(0, Config(128, 128, 4, 2))
+    return tuple(dict.fromkeys(found))
 
 
 def tiles(dim: Dim, extent: int) -> dict[str, int]:

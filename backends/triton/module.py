@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from attncc.tile.nodes import Program
 
-from .configs import Config, choose, settings
+from .configs import Config, candidates, settings
 from .intrinsics import definitions
 from .kernel import Kernel, print_kernel
 from .launch import Launch, print_launch
@@ -66,7 +66,7 @@ def print_module(
     target: str,
     bits: int = 16,
     precision: str = "ieee",
-    override: Config | None = None,
+    override: Config | Mapping[str, Config] | None = None,
     descriptors: bool = False,
 ) -> Module:
     """A module that needs torch and triton alone.
@@ -82,7 +82,8 @@ def print_module(
         for program in group.programs:
             own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
             kernel = print_kernel(program, own_features, f"{program.name}_kernel", descriptors)
-            config = override or choose(program, features, target, bits, descriptors)
+            config = override.get(kernel.name) if isinstance(override, Mapping) else override
+            config = config or candidates(program, own_features, target, bits, descriptors)[0]
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
             own.append(kernel)
         kernels += own

@@ -162,7 +162,7 @@ def module_of(
     features: dict[str, int],
     target: str,
     bits: int,
-    override: Config | None = None,
+    override: Config | Mapping[str, Config] | None = None,
     descriptors: bool = False,
     title: str = "",
 ) -> Module:

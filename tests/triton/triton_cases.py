@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import warnings
 
-import attncc
 import torch
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.run import Runner
+
+import attncc
 from attncc.runtime.backends import named
 from attncc.schedules.plan import Fused
 

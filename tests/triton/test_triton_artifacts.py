@@ -1,0 +1,161 @@
+"""`attncc compile`: what lies in the folder, that it stands alone, and what the machine code is like."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from attncc.backends.triton.artifact import write
+from attncc.backends.triton.machine import Worker, available
+
+import attncc
+from attncc.errors import AttnUnsupportedError
+
+pytestmark = pytest.mark.skipif(not available(), reason="the installed Triton has no binary tools")
+
+CAUSAL = """
+# Causal attention, grouped heads.
+pattern causal(q[b, i, (g r), d], k[b, j, g, d], v[b, j, g, e]) -> o[b, i, (g r), e], lse[b, (g r), i] {
+  attend o over j { score dot(q, k) / sqrt(d)   mask j <= i   normalize softmax   mix v   emit lse = lse(s) }
+}
+"""
+SIGMOID = """
+pattern weighed(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]) -> o[b, h, i, e] {
+  attend o over j { score dot(q, k) / sqrt(d) - log(j.size)   normalize sigmoid   mix v }
+}
+"""
+DISTANCE = """
+pattern kernel(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], sigma[h, d]) -> o[b, h, i, e] {
+  attend o over j { score -dist2(q / sigma, k / sigma) / 2   mask abs(i - j) <= 20   normalize softmax   mix v }
+}
+"""
+
+ALONE = """
+import sys
+sys.modules["attncc"] = None
+sys.path.insert(0, sys.argv[1])
+import torch
+from {name} import {name}
+torch.manual_seed(0)
+{body}
+"""
+
+
+def run_alone(folder: Path, name: str, body: str) -> str:
+    """Run code in a process where attncc cannot be imported."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE.format(name=name, body=body), str(folder)],
+        capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=folder, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
+
+
+@functools.cache
+def _worker() -> Worker:
+    """One compiling process for all tests; it ends with this one."""
+    return Worker()
+
+
+def made(text: str, folder: Path, target: str = "cuda:90", dtype: str = "bf16", **sizes: int) -> dict:
+    op = attncc.compile(text)
+    return write(op.ir, [o.name for o in op.ir.outputs], folder, target, dtype, sizes, op.title, op.name, _worker())
+
+
+@pytest.mark.parametrize("head", [64, 128])
+@pytest.mark.parametrize(("text", "name"), [(CAUSAL, "causal"), (SIGMOID, "weighed")], ids=["softmax", "sigmoid"])
+def test_hopper(text: str, name: str, head: int, tmp_path: Path) -> None:
+    manifest = made(text, tmp_path, d=head, e=head)
+    (kernel,) = manifest["kernels"]
+    assert kernel["spills"] == 0
+    assert kernel["products"]
+    assert all(opcode.startswith("HGMMA") for opcode in kernel["products"]), kernel["products"]
+    assert {p.name for p in tmp_path.iterdir()} == {f"{name}.py", f"{name}.ptx", f"{name}.cubin", "manifest.json"}
+    assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
+
+
+def test_manifest(tmp_path: Path) -> None:
+    manifest = made(CAUSAL, tmp_path, b=2, g=4, r=2, i=4096, j=4096)
+    (kernel,) = manifest["kernels"]
+    assert manifest["signature"]["inputs"][0] == {"name": "q", "dims": "b, i, (g r), d", "kind": "float"}
+    assert manifest["fixed"] == {"d": 64, "e": 64}
+    assert kernel["grid"] == "ceil(i / 128) * b * g * r"
+    assert kernel["roofline"]["flops"] == 2 * 2 * 8 * 4096**2 * (64 + 64)
+    assert kernel["roofline"]["bound"] == "compute"
+    assert kernel["shared_memory"] > 0
+
+
+def test_a_module_stands_alone(tmp_path: Path) -> None:
+    made(CAUSAL, tmp_path)
+    run_alone(
+        tmp_path,
+        "causal",
+        """
+q, k, v = torch.randn(2, 37, 6, 64), torch.randn(2, 41, 3, 64), torch.randn(2, 41, 3, 64)
+o, lse = causal(q, k, v)
+heads = lambda t: t.transpose(1, 2)
+wide = lambda t: heads(t).repeat_interleave(2, 1)
+want = torch.nn.functional.scaled_dot_product_attention(heads(q), wide(k), wide(v), is_causal=True)
+torch.testing.assert_close(heads(o), want)
+assert lse.shape == (2, 6, 37)
+half = [t.bfloat16() for t in (q, k, v)]
+assert causal(*half)[0].dtype == torch.bfloat16
+torch.testing.assert_close(heads(causal(*half)[0].float()), want, rtol=0, atol=0.05)
+torch.testing.assert_close(causal(*[t.double().float().flip(1).flip(1) for t in (q, k, v)])[0], o)
+try:
+    causal(q, k[:, :, :2], v)
+except ValueError as error:
+    assert "'v' has shape" in str(error) or "'q' has shape" in str(error) or "'k' has shape" in str(error)
+else:
+    raise AssertionError("shapes that do not fit")
+""",
+    )
+
+
+def test_definitions_come_along(tmp_path: Path) -> None:
+    manifest = made(DISTANCE, tmp_path)
+    assert len(manifest["kernels"]) == 5
+    run_alone(
+        tmp_path,
+        "kernel",
+        """
+q, k, v, sigma = torch.randn(1, 2, 30, 64), torch.randn(1, 2, 34, 64), torch.randn(1, 2, 34, 64), 4 + torch.rand(2, 64)
+s = -torch.cdist(q / sigma[:, None], k / sigma[:, None]) ** 2 / 2
+near = (torch.arange(30)[:, None] - torch.arange(34)).abs() <= 20
+torch.testing.assert_close(kernel(q, k, v, sigma), torch.softmax(s.masked_fill(~near, float("-inf")), -1) @ v, rtol=1e-4, atol=1e-4)
+""",
+    )
+
+
+@pytest.mark.parametrize("target", ["cuda:80", "cuda:100", "hip:gfx942"])
+def test_other_targets(target: str, tmp_path: Path) -> None:
+    (kernel,) = made(SIGMOID, tmp_path, target)["kernels"]
+    assert kernel["spills"] == 0
+
+
+def test_single_precision(tmp_path: Path) -> None:
+    (kernel,) = made(CAUSAL, tmp_path, dtype="fp32", d=16, e=16)["kernels"]
+    assert kernel["spills"] == 0
+    assert not kernel["products"]  # ieee products do not run on the tensor cores
+
+
+def test_what_runs_on_torch_is_named(tmp_path: Path) -> None:
+    text = SIGMOID.replace("{\n", "{\n  x = sum[i](q)\n", 1).replace("/ sqrt(d)", "/ sqrt(d) + sum[d](x)")
+    with pytest.raises(AttnUnsupportedError, match="runs on PyTorch"):
+        made(text, tmp_path)
+
+
+def test_source_reads_well(tmp_path: Path) -> None:
+    """Names of the pattern, a header with decisions, full tiles without a mask."""
+    made(CAUSAL, tmp_path)
+    text = (tmp_path / "causal.py").read_text()
+    assert text.startswith('"""Causal attention, grouped heads.')
+    assert "holds where j <= i" in text
+    full = text.split("# tiles of admitted pairs alone")[1].split("# the other tiles")[0]
+    assert "tl.where" not in full
+    assert "mask=" not in full
+    assert "q = q_desc.load([b, i_start, g, r, 0])" in text
+    assert len(text.splitlines()) < 200
