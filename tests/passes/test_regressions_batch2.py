@@ -166,7 +166,7 @@ def test_overloads_are_told_apart_by_what_an_enum_admits() -> None:
     x = torch.ones(2)
     for params, factor in (({"kind": "p"}, 1), ({"kind": "q"}, 2), ({"kind": "r"}, 3), ({"kind": "r", "fast": True}, 4)):
         assert torch.equal(attncc.compile(source, **params)(x), factor * x)
-    with pytest.raises(attncc.AttnError, match="kind='p' | 'q'"):
+    with pytest.raises(attncc.AttnError, match=r"kind='p' \| 'q'"):
         attncc.compile(source, kind="s")
 
 
