@@ -198,10 +198,10 @@ class Placer:
             whole = product(parts)
             if isinstance(whole, Apply) and whole.op == "div" and self.dims(whole, scope) == here and not uniform(whole):
                 top, below = whole.args
-                out = mul(out, self._joined([top], scope, here))
-                bottom = mul(bottom, self._joined([below], scope, here))
+                out = mul(self._joined([top], scope, here), out)
+                bottom = mul(self._joined([below], scope, here), bottom)
             else:
-                out = mul(out, self._joined(parts, scope, here))
+                out = mul(self._joined(parts, scope, here), out)
         return out if is_const(bottom, 1) else Apply("div", (out, bottom))
 
     def _joined(self, parts: list[Expr], scope: Scope, here: frozenset[str]) -> Expr:
@@ -231,19 +231,11 @@ def _values(expr: Expr) -> set[str]:
 
 
 def _hint(expr: Expr) -> str:
-    """A name for a part: after what it reads."""
-    for child in (expr, *children(expr)):
-        if isinstance(child, Read) and not value_name(child):
-            return f"{child.source}_part"
-        if found := _hint_below(child):
-            return f"{found}_part"
+    """A name for a part: after what it does or reads."""
+    last = expr.args[-1] if isinstance(expr, Apply) and expr.op == "where" else expr
+    if isinstance(last, Apply) and last.op == "div" and is_const(last.args[0], 1):
+        return "inverse"
+    for e in walk(expr):
+        if isinstance(e, Read):
+            return f"{value_name(e) or e.source}_part"
     return "part"
-
-
-def _hint_below(expr: Expr) -> str:
-    for child in children(expr):
-        if isinstance(child, Read) and not value_name(child):
-            return child.source
-        if found := _hint_below(child):
-            return found
-    return ""

@@ -49,9 +49,9 @@ def write(
 ) -> dict[str, Any]:
     """Write the files of a pattern into a folder and give the manifest.
 
-    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. worker: a compiling process to use, else
-    one is started. Raises AttnUnsupportedError
-    when a node of the pattern cannot be a kernel, or the compiler refuses one.
+    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. worker: a compiling process to
+    use, else one is started. Raises AttnUnsupportedError when a node of the pattern cannot be a kernel, or the compiler refuses
+    one.
     """
     name = name or program.name
     made = plan(program, outputs)
@@ -166,13 +166,17 @@ def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
         return names.of("size", axis)
 
     lines += _sizes(program, size, names)
+    if module.features:
+        fixed = ", ".join(f"{a} = {n}" for a, n in module.features.items())
+        test = " or ".join(f"{size(a)} != {n}" for a, n in module.features.items())
+        lines += [f"    if {test}:", f'        raise ValueError("this module was made for {fixed}")']
     for tensor in program.inputs:
         text = names.of("tensor", tensor.name)
         stored = ", ".join(" * ".join(map(size, d)) if d else "1" for d in tensor.dims)
-        lines.append(f'    check("{tensor.name}", {text}, ({stored},))')
+        lines.append(f'    check("{tensor.name}", {text}, ({stored}{"," if len(tensor.dims) == 1 else ""}))')
         if any(len(d) != 1 for d in tensor.dims):
             shape = ", ".join(size(a) for d in tensor.dims for a in d)
-            lines.append(f"    {text} = {text}.reshape(({shape},))" if shape else f"    {text} = {text}.reshape(())")
+            lines.append(f"    {text} = {text}.reshape({shape})" if shape else f"    {text} = {text}.reshape(())")
     for step in made.steps:
         assert isinstance(step, Fused)
         lines += _call(made, module, step, names, size)

@@ -73,6 +73,7 @@ class Frame:
         self.chunk: dict[str, int] = {}
         self.masked: set[str] = set()
         self.scalars: set[str] = set()
+        self.tested: set[str] = set()
         self.owner = program.dim(program.owner)
         self.tiled: dict[str, Dim] = {a: d for d in program.dims if not d.whole for a in d.axes}
         self.repeats = list(dict.fromkeys(s.axis for s in statements(program.body) if isinstance(s, Repeat)))

@@ -63,9 +63,6 @@ class _Launch:
         for arg in self._operands():
             text = self.names.of("array", arg)
             lines.append(f"    {text} = {text}.to(element)")
-        for arg in dict.fromkeys(d.arg for k in self.kernels for d in k.descriptors if d.arg in self.inputs):
-            text = self.names.of("array", arg)
-            lines.append(f"    {text} = described({text})")
         lines += self._sizes()
         device = f"{self.names.of('array', next(iter(self.inputs)))}.device" if self.inputs else "device"
         for kernel in self.kernels:
@@ -132,17 +129,19 @@ class _Launch:
         count = [f'triton.cdiv({self._size(a)}, {config}["{kernel.tile_names[a]}"])' for a in tiled]
         count += [self._size(a) for a in kernel.program.grid]
         lines.append(f"    programs = {' * '.join(count)}")
+        making: list[str] = []
         described = {d.arg for d in kernel.descriptors}
         for d in kernel.descriptors:
             array = self.names.of("array", d.arg)
             block = ", ".join(f'{config}["{x}"]' if not x.isdigit() else x for x in d.block)
-            lines.append(f"    {self.names.of('descriptor', d.name)} = TensorDescriptor.from_tensor({array}, [{block}])")
+            made = f"TensorDescriptor.from_tensor(described({array}), [{block}])"
+            making.append(f"        {self.names.of('descriptor', d.name)} = {made}")
         pointed = [a for a in kernel.arrays if a.name not in described]
         arrays = [self.names.of("descriptor", d.name) for d in kernel.descriptors]
         arrays += [self.names.of("array", a.name) for a in pointed]
         strides = [f"*{self.names.of('array', a.name)}.stride()" for a in pointed if a.axes]
         numbers = [self._size(a) for a in kernel.sizes] + [self.names.of("scalar " + kernel.name, s) for s in kernel.scalars]
-        lines.append("    if programs > 0:")
+        lines += ["    if programs > 0:", *making]
         lines.append(f"        {kernel.name}[(programs,)](")
         for group in (arrays, strides, numbers):
             if group:

@@ -102,7 +102,7 @@ class Memory(Frame):
                 far.append(f"{self._wide(self.start(at.axis))} * {stride}")
                 near.append(f"{broadcast(self.inside(at.axis), (dim.name,), dims)} * {stride}")
                 if dim is self.owner or dim.name in self.masked:
-                    masks.append(broadcast(f"({self.position(at.axis)} < {self.size(at.axis)})", (dim.name,), dims))
+                    masks.append(broadcast(self._valid(at.axis, dim is self.owner), (dim.name,), dims))
             elif isinstance(at, Index):
                 far.append(f"{self._wide(self.position(at.axis))} * {stride}")
             elif isinstance(at, Const):
@@ -123,6 +123,18 @@ class Memory(Frame):
         if len(near) > 1 and " " in inner and far:
             inner = f"({inner})"
         return " + ".join([self.pointer(arg.name), *far, *([inner] if inner else [])]), masks
+
+    def _valid(self, axis: str, owned: bool) -> str:
+        """Which positions of a tile are inside the array, under a name."""
+        name = self.names.of("valid", axis, f"{axis}_inside")
+        if axis not in self.tested:
+            self.tested.add(axis)
+            text = f"{name} = {self.position(axis)} < {self.size(axis)}"
+            if owned:
+                self.offsets.append(f"    {text}")
+            else:
+                self.line(text)
+        return name
 
     def _wide(self, text: str) -> str:
         """A scalar as 64 bits: a tile's start times a stride may pass 32."""

@@ -33,7 +33,10 @@ def computed(dtype):
 
 _DESCRIBED = '''
 def described(tensor):
-    """The tensor, copied when a tensor descriptor cannot read it: its last stride must be 1, the others multiples of 16 bytes."""
+    """The tensor, copied when a tensor descriptor cannot read it: its last stride must be 1, the others multiples of 16 bytes.
+    An empty one, which no loop reads, becomes one of zeros."""
+    if not tensor.numel():
+        return tensor.new_zeros([max(size, 1) for size in tensor.shape])
     steps = [stride * tensor.element_size() for stride in tensor.stride()]
     fits = steps[-1] == tensor.element_size() and all(s > 0 and s % 16 == 0 for s in steps[:-1]) and tensor.data_ptr() % 16 == 0
     return tensor if fits else tensor.contiguous()
@@ -57,6 +60,7 @@ class Module:
     kernels: tuple[Kernel, ...]
     launches: tuple[Launch, ...]
     configs: Mapping[str, dict[str, int | str]]
+    features: Mapping[str, int]
 
 
 def print_module(
@@ -104,7 +108,7 @@ def print_module(
         *(launch.text for launch in launches),
     ]
     text = "\n\n".join(part for part in parts if part)
-    return Module(text, tuple(kernels), tuple(launches), configs)
+    return Module(text, tuple(kernels), tuple(launches), configs, features)
 
 
 def _header(title: str, kernels: list[Kernel], features: dict[str, int], target: str) -> str:

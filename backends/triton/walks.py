@@ -32,6 +32,7 @@ class Walks(Memory):
                 self.line(f"{self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
         self.body(stmt.body)
         self.masked.discard(dim.name)
+        self.tested -= set(dim.axes)
         self.depth -= 1
 
     def bisect(self, stmt: Bisect) -> None:
