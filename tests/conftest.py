@@ -1,6 +1,7 @@
 """Kernels run under Triton's interpreter here, unless there is a GPU. Triton decorates its own library when it is first imported, so
 the variable has to be set before that; kernels are compiled for other targets in processes of their own, which do not see it."""
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -11,15 +12,19 @@ import torch
 if not torch.cuda.is_available() and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 
+_count = itertools.count()
+
 
 @pytest.fixture
 def wrong_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The name of a backend whose results are wrong."""
-    from attncc.runtime import backends
+    """The name of a backend whose results are wrong; a new one each time, because operators are kept by backend name."""
     from wrong import Point, Wrong
 
-    points = {**backends.installed(), "wrong": Point(Wrong())}
+    from attncc.runtime import backends
+
+    name = f"wrong{next(_count)}"
+    points = {**backends.installed(), name: Point(Wrong(name))}
     monkeypatch.setattr(backends, "installed", lambda: points)
     backends.named.cache_clear()
-    yield "wrong"
+    yield name
     backends.named.cache_clear()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+
 from attncc.ir.nodes import Program
 from attncc.runtime import backends
 
@@ -12,11 +13,10 @@ from attncc.runtime import backends
 class Wrong:
     """Eager, but the last entry of every float output is off by a hundredth when an output has more than `least` entries."""
 
-    name = "wrong"
     devices = ("cpu",)
 
-    def __init__(self, least: int = 0) -> None:
-        self.least = least
+    def __init__(self, name: str, least: int = 0) -> None:
+        self.name, self.least = name, least
 
     def refuses(self, program: Program) -> list[str]:
         return []

@@ -45,7 +45,7 @@ def compile_file(
     parse_target(target)
     opened, sample = open_sample(file, pattern, params, optional=optional, sizes=sizes)
     op = opened.op
-    wanted = outputs or [o.name for o in sample.program.outputs if not o.on_request]
+    wanted = op._wanted(sample.program, outputs or None)
     where = Path(folder)
     if where.exists() and not where.is_dir():
         raise AttnUnsupportedError(f"'{folder}' is a file, not a folder", None, "pass --out DIR")

@@ -13,7 +13,7 @@ from attncc.passes.resolve.overloads import choose
 from attncc.runtime import library as files
 from attncc.runtime.op import Op, make
 from attncc.testing.calls import Sample, sample
-from attncc.testing.parameters import completed, variants
+from attncc.testing.defaults import completed, variants
 
 
 @dataclass(frozen=True)

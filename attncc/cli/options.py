@@ -26,6 +26,8 @@ def parse_value(text: str) -> Any:
     (7, [5, 7], 'swin', True, '7')
     """
     text = text.strip()
+    if not text:
+        return text
     if text.lower() in _WORDS:
         return _WORDS[text.lower()]
     try:

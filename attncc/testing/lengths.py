@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from ..errors import AttnError, AttnNameError, AttnShapeError
-from ..ir.expr import Apply, Expr, Index, Read, Reduce, Size, axes_of, walk
+from ..ir.expr import Apply, Expr, Index, Read, Reduce, Size, axes_of, conjuncts, walk
 from ..ir.nodes import Attend, Program, exprs_of
 from ..ir.printer import show_expr
 from ..ir.sizes import Unknown, extend, scalar
@@ -60,9 +60,10 @@ class _Search:
         self.reason = ""
         self.linked = _linked(program)
         self.conds = [
-            (c.cond, {other for e in walk(c.cond) if isinstance(e, Size) for other in self.linked[e.axis]})
+            (cond, {other for e in walk(cond) if isinstance(e, Size) for other in self.linked[e.axis]})
             for c in program.checks
-            if not c.data and not any(isinstance(e, Read) for e in walk(c.cond))
+            for cond in conjuncts(c.cond)
+            if not c.data and not any(isinstance(e, Read) for e in walk(cond))
         ]
 
     def run(self, sizes: dict[str, int]) -> tuple[dict[str, int] | None, set[str]]:

@@ -11,8 +11,8 @@ import torch
 from ..errors import AttnError, AttnUnsupportedError, AttnValueError
 from ..runtime.op import Op
 from .calls import Sample
+from .defaults import objection
 from .oracle import Report, check_call
-from .parameters import objection
 from .snippet import snippet
 
 

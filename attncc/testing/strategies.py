@@ -21,8 +21,8 @@ from ..errors import AttnError, AttnShapeError, AttnTypeError, AttnUnsupportedEr
 from ..ir.nodes import Program
 from ..runtime.op import Op
 from .calls import LAYOUTS, Sample, dims_of, has_open_rank, program_of, with_params
+from .defaults import plain_values, required, strings_in
 from .lengths import choose_sizes, free_axes, grid_rank, pair_count, roles
-from .parameters import plain_values, required, strings_in
 
 REFUSALS = (AttnTypeError, AttnValueError, AttnShapeError, AttnUnsupportedError)
 """What a pattern says to a combination that it does not take. Anything else is a defect and is not caught."""

@@ -18,7 +18,7 @@ from ..passes.resolve.scope import Library
 from ..runtime import library as files
 from ..runtime.op import Op
 from ..testing.calls import dims_of, program_of, with_params
-from ..testing.parameters import completed, plain_values, strings_in
+from ..testing.defaults import completed, plain_values, strings_in
 
 REFUSALS = (AttnValueError, AttnAbsentError, AttnShapeError)
 MAX_FORMS = 200

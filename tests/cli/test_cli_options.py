@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import typer
+
 from attncc.cli import options
 
 

@@ -16,9 +16,9 @@ LIMIT = 0.5
 
 def loaded_by(code: str) -> set[str]:
     """The heavy packages that some code loads in a fresh Python."""
-    report = "import sys; print(*(m for m in sys.modules if '.' not in m))"
+    report = "import sys; print('LOADED', *(m for m in sys.modules if '.' not in m))"
     done = subprocess.run([sys.executable, "-c", f"{code}\n{report}"], capture_output=True, text=True, check=True)
-    return set(done.stdout.split()) & set(HEAVY)
+    return set(done.stdout.rpartition("LOADED")[2].split()) & set(HEAVY)
 
 
 def test_importing_is_light() -> None:
