@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHECK_TOKENS, CHECK_FEATURES = 128, 32
 TIME_TOKENS, TIME_FEATURES = 1024, 64
 SEEDS = 5
-"""Samples tried when one lies near a tie."""
+"""Samples tried when one can not be judged."""
 
 
 def register(app: typer.Typer) -> None:
@@ -91,7 +91,7 @@ def _head(title: str, name: str, chosen: str, sample: Sample) -> None:
 
 
 def _checked(sample: Sample, names: list[str]) -> Report:
-    """The comparison, on the first sample that is not near a tie."""
+    """The comparison, on the first sample that can be judged."""
     from dataclasses import replace
 
     from attncc.testing.oracle import check_call
@@ -99,7 +99,7 @@ def _checked(sample: Sample, names: list[str]) -> Report:
     for n in range(SEEDS):
         one = replace(sample, seed=sample.seed + n)
         report = check_call(one.op, one.tensors, names, seed=one.seed)
-        if not report.near_tie:
+        if not report.undecided:
             break
     return report
 
@@ -109,8 +109,8 @@ def _table(report: Report, device: str) -> bool:
     from rich.table import Table
 
     console = out()
-    if report.near_tie:
-        console.print("every sample lies near a tie, where rounding decides: nothing is judged", style="yellow")
+    if report.undecided:
+        console.print(f"every sample is {report.undecided}, where rounding decides: nothing is judged", style="yellow")
         return True
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("backend", "array"):

@@ -70,7 +70,7 @@ def _report(name: str, found: Found) -> None:
         return
     ran = ", ".join(f"{backend} {count}" for backend, count in found.ran.items())
     console.print(f"{name}: {found.examples} calls agree with the float64 oracle ({ran})", style="bold green", soft_wrap=True)
-    if found.near_ties:
-        console.print(f"{found.near_ties} more lay near a tie and were set aside", style="dim")
+    for why, count in found.undecided.items():
+        console.print(f"{count} more were {why}, where rounding decides, and were set aside", style="dim")
     for note, count in sorted(found.notes.items(), key=lambda item: -item[1])[:5]:
         console.print(f"{count} x {note}", style="dim", markup=False, soft_wrap=True)

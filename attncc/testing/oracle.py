@@ -6,8 +6,10 @@ The oracle is the eager backend in float64 on the inputs as the call has them, r
 - the oracle on another evaluation path, block by block of a few rows, in float64;
 - its gradient against central differences of its outputs, along one random direction.
 
-So something can fail where eager is the only backend. A sample that lies near a tie (a topk, a comparison or a rounding of float
-data falls on the other side when the inputs change by the rounding of the call) says nothing about floats and is set aside.
+So something can fail where eager is the only backend. A failing sample is judged by what the oracle does when its inputs and the
+values it stores change by the rounding of the call: where it moves as far as the result is off, the sample is undecided and set
+aside. That is so near a tie (a topk, a comparison or a rounding of float data falls on the other side) and where a problem is
+ill-conditioned.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from ..runtime.backends import named
 from ..runtime.op import Op
 from .compare import compare, largest
 from .lengths import every_expr, pair_count
+from .rounding import factors, rounded
 from .tolerances import allowed_error, reduction_length, tolerance
 from .values import decides_on_data
 
@@ -53,16 +56,16 @@ class Row:
 
 @dataclass
 class Report:
-    """All rows of a call, what was not checked and why; near_tie: it can not be judged. skipped: backends that did not run."""
+    """All rows of a call, what was not checked and why; undecided: why it is not judged. skipped: backends that did not run."""
 
     rows: list[Row] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    near_tie: bool = False
+    undecided: str = ""
     skipped: list[str] = field(default_factory=list)
 
     @property
     def failures(self) -> list[Row]:
-        return [] if self.near_tie else [row for row in self.rows if not row.ok]
+        return [] if self.undecided else [row for row in self.rows if not row.ok]
 
     def text(self) -> str:
         """The failures, a line each."""
@@ -123,8 +126,8 @@ class _Check:
             got, rows = self.attempt("oracle in blocks", self.plain(block), exact)
             out.rows += rows or list(self.compared("oracle in blocks", got, oracle, torch.float64, {}))
             out.rows += self.differences(exact, oracle, out)
-        if out.failures and decides_on_data(self.program):
-            out.near_tie = self.near_tie(exact, oracle)
+        if out.failures:
+            out.undecided = self.undecided(exact, oracle, out.failures)
         return out
 
     def cast(self, dtype: torch.dtype) -> Tensors:
@@ -226,23 +229,35 @@ class _Check:
             return []
         return [Row("oracle", "gradient against differences", abs(sum(slopes) - narrow), 1e-5 * size)]
 
-    def near_tie(self, exact: Tensors, oracle: Tensors) -> bool:
-        """Whether the oracle jumps when the inputs change by the rounding of the call."""
+    def undecided(self, exact: Tensors, oracle: Tensors, failures: list[Row]) -> str:
+        """Why a failing sample says nothing: the oracle moves as far when what it stores is rounded as in the call; "" if not."""
         relative = tolerance(self.dtype, self.reduction, 1.0)
+        moves = dict.fromkeys(oracle, 0.0)
+        jumps = decides_on_data(self.program)
+        noisy = rounded(self.program)
+        sizes = solve(self.program, {n: t.shape for n, t in exact.items()})
+        run = named("eager").prepare(noisy, self.outputs)
+        device = next((t.device for t in exact.values()), torch.device("cpu"))
         for _ in range(PERTURBATIONS):
+            more = {n: t.to(device) for n, t in factors(noisy, sizes, relative, self.generator).items()}
             moved = {}
             for name, t in exact.items():
                 noise = torch.rand(t.shape, generator=self.generator, dtype=torch.float64).to(t.device) * 2 - 1
                 moved[name] = t * (1 + relative * noise) if t.is_floating_point() else t
             try:
-                other = self.run(self.plain(), moved)
+                other = self.run(lambda given, more=more: run({**given, **more}), moved)  # type: ignore[misc]
             except AttnError:
-                return True
+                return "near a tie"
             for array, expected in oracle.items():
                 found = compare(other[array], expected, torch.float64)
-                if found.reason is not None or found.error > 100 * relative * max(found.scale, 1e-30):
-                    return True
-        return False
+                far = found.reason is not None or found.error > 100 * relative * max(found.scale, 1e-30)
+                if jumps and far:
+                    return "near a tie"
+                moves[array] = max(moves[array], found.error)
+        native = [row for row in failures if row.backend != "oracle in blocks" and row.array in moves and not row.reason]
+        if len(native) == len(failures) and all(row.error <= moves[row.array] for row in native):
+            return "ill-conditioned"
+        return ""
 
 
 def _no_differences(program: Program) -> str:

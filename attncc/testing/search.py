@@ -21,7 +21,7 @@ class Found:
     """What a search saw. ran: calls by backend. failure: the smallest failing call and what is wrong with it."""
 
     examples: int = 0
-    near_ties: int = 0
+    undecided: dict[str, int] = field(default_factory=dict)
     refused: list[AttnError] = field(default_factory=list)
     notes: dict[str, int] = field(default_factory=dict)
     ran: dict[str, int] = field(default_factory=dict)
@@ -68,8 +68,8 @@ def search(
 
     def one(sample: Sample) -> None:
         report = check_call(sample.op, sample.tensors, backends, gradients, sample.seed)
-        if report.near_tie:
-            found.near_ties += 1
+        if report.undecided:
+            found.undecided[report.undecided] = found.undecided.get(report.undecided, 0) + 1
             return
         found.examples += 1
         if progress is not None:
@@ -96,7 +96,7 @@ def search(
         pass
     except hypothesis.errors.Unsatisfiable:
         pass
-    if not found.examples and not found.near_ties:
+    if not found.examples and not found.undecided:
         reason = f": {objection(found.refused[-1])}" if found.refused else ""
         span = found.refused[-1].span if found.refused else None
         raise AttnValueError(f"no call of '{op.name}' could be made{reason}", span, "give parameters and sizes that it takes")
@@ -125,7 +125,7 @@ def assert_matches_oracle(
         return
     tensors = op.bind((), inputs) if isinstance(inputs, Mapping) else op.bind(tuple(inputs), {})
     report = check_call(op, tensors, chosen, gradients, seed or 0, outputs)
-    if report.near_tie:
-        raise AssertionError(f"this call of '{op.name}' lies near a tie, where rounding decides: choose other inputs")
+    if report.undecided:
+        raise AssertionError(f"this call of '{op.name}' is {report.undecided}, where rounding decides: choose other inputs")
     if report.failures:
         raise AssertionError(f"'{op.name}' differs from the float64 oracle:\n{report.text()}")

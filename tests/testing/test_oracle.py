@@ -26,7 +26,8 @@ PATTERNS = {
 def test_eager_is_right(name: str, dtype: torch.dtype) -> None:
     one = sample(attncc.load(name, **PATTERNS[name]), seed=1, dtype=dtype)
     report = check_call(one.op, one.tensors, ["eager"])
-    assert report.near_tie or not report.failures, report.text()
+    assert not report.failures, report.text()
+    assert not report.undecided or (name, dtype) == ("soft", torch.float32)
     kinds = {row.backend for row in report.rows}
     assert {"eager", "oracle in blocks"} <= kinds
 
@@ -142,8 +143,8 @@ def test_near_ties_are_set_aside(wrong_backend: str) -> None:
     op = attncc.compile("pattern a(x[n], y[n]) -> o[w] where w = 1 { p = topk[n -> w](x)\n o = y[n = p] }")
     tie = {"x": torch.tensor([1.0, 1.0 + 1e-7, -3.0]), "y": torch.tensor([5.0, -5.0, 0.0])}
     clear = {"x": torch.tensor([1.0, 2.0, -3.0]), "y": torch.tensor([5.0, -5.0, 0.0])}
-    assert check_call(op, tie, [wrong_backend]).near_tie
-    assert not check_call(op, clear, [wrong_backend]).near_tie
+    assert check_call(op, tie, [wrong_backend]).undecided == "near a tie"
+    assert not check_call(op, clear, [wrong_backend]).undecided
     with pytest.raises(AssertionError, match="near a tie"):
         assert_matches_oracle(op, tie, backends=[wrong_backend])
 
@@ -160,3 +161,18 @@ def test_const_inputs_get_no_gradient() -> None:
     report = check_call(op, inputs_of(op), ["eager"])
     assert {row.array for row in report.rows} >= {"grad x"} and not any(row.array == "grad t" for row in report.rows)
     assert not report.failures
+
+
+def test_ill_conditioned_calls_are_set_aside() -> None:
+    """The inverse of a nearly singular matrix: in float32 the rounding of the matrix decides the digits."""
+    one = sample(attncc.load("soft", **PATTERNS["soft"]), seed=2)
+    report = check_call(one.op, one.tensors, ["eager"], self_check=False)
+    assert any(row.error > row.allowed for row in report.rows)
+    assert report.undecided == "ill-conditioned"
+
+
+def test_cancellation_of_its_own_making_is_a_failure() -> None:
+    """Digits that a formula throws away without need are not excused: the exact result does not depend on them."""
+    op = attncc.compile("pattern a(x[n], y[n]) -> o[n] { o = (x * 1e6 + y) - x * 1e6 }")
+    report = check_call(op, inputs_of(op), ["eager"], gradients=False)
+    assert report.undecided == "" and report.failures
