@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from ..errors import AttnUnsupportedError
-from ..ir.expr import Expr
+from ..ir.expr import Apply, Expr, kind_of, walk
 from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..ir.pairs import PairStage
@@ -137,5 +137,10 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
 
 
 def _equal_sizes(program: Program) -> dict[str, Expr]:
-    """Sizes given by equations, for the analysis of masks."""
-    return {a.name: a.size for a in program.axes if a.size is not None}
+    """Sizes given by integer equations, for the analysis of masks."""
+    plain = {"add", "sub", "mul", "floordiv", "mod", "cdiv", "exact", "min", "max"}
+    return {
+        a.name: a.size
+        for a in program.axes
+        if a.size is not None and kind_of(a.size) == "int" and all(e.op in plain for e in walk(a.size) if isinstance(e, Apply))
+    }

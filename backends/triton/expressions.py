@@ -56,6 +56,8 @@ class Printer:
                 if expr.op == "stop_grad" or kind_of(a) == "int":
                     return self._print(a, dims)
                 return f"({self._print(a, dims)[0]}).to(tl.int32)", _ATOM
+            case Apply("and" | "or" as op, (a, b)) if dims and bool(self.dims(a)) != bool(self.dims(b)):
+                return self._chosen(op, a, b, dims)
             case Apply(op, args) if op in INFIX:
                 return self._infix(op, args, dims)
             case Apply(op, args) if op in INLINE or op in FUNCTIONS:
@@ -79,6 +81,13 @@ class Printer:
     def _at(self, expr: Expr, dims: tuple[str, ...], level: int) -> str:
         text, own = self._print(expr, dims)
         return text if own >= level else f"({text})"
+
+    def _chosen(self, op: str, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
+        """A scalar condition with one of a tile. (The interpreter makes integers of a scalar that `&` spreads over a tile.)"""
+        scalar, tile = (b, a) if self.dims(a) else (a, b)
+        own = self._print(tile, dims)[0]
+        pair = f"{own}, False" if op == "and" else f"True, {own}"
+        return f"tl.where({self._print(scalar, ())[0]}, {pair})", _ATOM
 
     def _infix(self, op: str, args: tuple[Expr, ...], dims: tuple[str, ...]) -> tuple[str, int]:
         sign, level = INFIX[op]

@@ -88,6 +88,7 @@ class Memory(Frame):
         far: list[str] = []
         near: list[str] = []
         masks: list[str] = []
+        alone: list[str] = []
         box = True
         for axis, at in zip(arg.axes, index, strict=True):
             stride = self.stride(arg.name, axis)
@@ -111,12 +112,18 @@ class Memory(Frame):
                 text = self.printer.text(at, ())
                 far.append(f"{self._wide(text)} * {stride}")
                 if filled:
-                    masks += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
+                    alone += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
             else:
                 box = False
                 text = self.printer.text(at, dims)
                 near.append(f"({text}) * {stride}")
                 masks += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
+        if alone and dims:
+            first = self.position(dims[0]) if dims[0] in self.features else self.inside(self.program.dim(dims[0]).axes[0])
+            everywhere = broadcast(f"({first} >= 0)", dims[:1], dims)
+            masks = [f"tl.where({' & '.join(alone)}, {' & '.join(masks) or everywhere}, False)"]
+        elif alone:
+            masks = alone
         inner = " + ".join(near)
         if box and near and len(dims) == 2 and any(d in self.features for d in dims):
             inner = self._box(arg, index, dims, inner)

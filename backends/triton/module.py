@@ -6,12 +6,13 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from attncc.tile.nodes import Program
+from attncc.tile.nodes import Program, TileLoop, statements
 
 from .configs import Config, candidates, settings
 from .intrinsics import definitions
 from .kernel import Kernel, print_kernel
 from .launch import Launch, print_launch
+from .names import Names
 
 _PROMOTED = '''
 def promoted(*tensors):
@@ -81,11 +82,12 @@ def print_module(
     kernels: list[Kernel] = []
     launches: list[Launch] = []
     configs: dict[str, dict[str, int | str]] = {}
+    names = Names()
     for group in groups:
         own: list[Kernel] = []
         for program in group.programs:
             own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
-            kernel = print_kernel(program, own_features, f"{program.name}_kernel", descriptors)
+            kernel = print_kernel(program, own_features, names.fresh(f"{program.name}_kernel"), descriptors)
             config = override.get(kernel.name) if isinstance(override, Mapping) else override
             config = config or candidates(program, own_features, target, bits, descriptors)[0]
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
@@ -125,8 +127,9 @@ def _header(title: str, kernels: list[Kernel], features: dict[str, int], target:
 def _loops(kernel: Kernel) -> str:
     program = kernel.program
     rows = ", ".join(program.dim(program.owner).axes)
-    grid = f", one for each of {', '.join(program.grid)}" if program.grid else ""
-    return f"a program takes a tile of {rows}{grid}, and nothing of the pairs leaves it"
+    grid = f", at each position of {', '.join(program.grid)}" if program.grid else ""
+    loops = any(isinstance(s, TileLoop) for s in statements(program.body))
+    return f"a program takes a tile of {rows}{grid}{'; no value of a pair leaves it' if loops else ''}"
 
 
 def _config_text(configs: Mapping[str, dict[str, int | str]]) -> str:

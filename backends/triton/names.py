@@ -11,6 +11,12 @@ _RESERVED = {
 }  # fmt: skip
 
 
+def identifier(hint: str) -> str:
+    """A Python name close to a hint."""
+    base = re.sub(r"\W", "_", hint.replace("'", "_k")) or "x"
+    return f"_{base}" if base[0].isdigit() or keyword.iskeyword(base) else base
+
+
 class Names:
     """The name space of one function. A thing is named once, by its role and key, after a hint."""
 
@@ -33,9 +39,7 @@ class Names:
 
     def fresh(self, hint: str) -> str:
         """A name that nothing has."""
-        base = re.sub(r"\W", "_", hint.replace("'", "_k")) or "x"
-        if base[0].isdigit() or keyword.iskeyword(base):
-            base = f"_{base}"
+        base = identifier(hint)
         new, number = base, 2
         while new in self._taken:
             new, number = f"{base}{number}", number + 1

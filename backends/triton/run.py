@@ -22,6 +22,7 @@ from attncc.schedules.plan import Fused, Plan, Torch, plan
 from .configs import Config
 from .load import interpret, load
 from .module import Group, Module, print_module
+from .names import identifier
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -154,7 +155,7 @@ def describes(target: str, bits: int) -> bool:
 
 def launch_name(step: Fused) -> str:
     """The name of the function that launches a step."""
-    return f"launch_{step.kernels[-1].name}"
+    return f"launch_{identifier(step.kernels[-1].name)}"
 
 
 def module_of(

@@ -12,7 +12,7 @@ from ...ir.pairs import Final, PairStage, Sum, value, values_in
 from .algebra import add, replace_part, tidied
 from .pieces import Pieces, collect, local
 from .products import Before
-from .sweep import Frozen, Sweep
+from .sweep import Frozen, Sweep, statistics
 
 _UNROLL = 16
 
@@ -83,7 +83,9 @@ class _Builder:
                 here = {n: _replaced(e, parts) for n, e in here.items()}
                 rows_too = {n: _replaced(e, parts) for n, e in rows_too.items()}
         for name, expr in rows_too.items():
-            self._column(name, expr, lse)
+            self._column(name, self._frozen(expr, lse))
+        place = {e.name: n for n, e in enumerate(self.node.emits)}
+        self.after.sort(key=lambda assign: place[assign.name])
         return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc))
 
     def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
@@ -125,10 +127,7 @@ class _Builder:
     def _row_sums(self, expr: Expr) -> bool:
         """Whether some reduction of pair values runs over row axes and not over all the keys."""
         over = set(self.pieces.over)
-        return any(
-            isinstance(e, Reduce) and set(e.axes) & set(self.node.rows) and not set(e.axes) >= over
-            for e in walk(expr)
-        )
+        return any(isinstance(e, Reduce) and set(e.axes) & set(self.pieces.rows) and not set(e.axes) >= over for e in walk(expr))
 
     def _pairwise(self, expr: Expr) -> bool:
         return bool(values_in(expr))
@@ -151,7 +150,7 @@ class _Builder:
         lse = ""
         if need_lse and sweep.softmax is not None:
             lse = self.name("lse")
-            finals.append(Final(lse, self.node.rows, "float", sweep.frozen_lse(), acc=True))
+            finals.append(Final(lse, self.pieces.rows, "float", sweep.frozen_lse(), acc=True))
         stage = self.pieces.stage(
             self.title, self.pieces.over, sweep.softmax, (*sums, *sweep.sums), tuple(finals), tuple(sweep.notes)
         )
@@ -165,7 +164,7 @@ class _Builder:
         if not isinstance(stat, Along | Reduce):
             raise TypeError(stat)
         over = stat.axes
-        rows = tuple(a for a in (*self.node.rows, *self.node.over) if a not in over)
+        rows = tuple(a for a in (*self.pieces.rows, *self.node.over) if a not in over)
         body = Along("softmax", over, stat.body, None, stat.sink) if isinstance(stat, Along) else stat
         masked = self._with_cond(stat.cond) if isinstance(stat, Along) and stat.cond is not None else self.pieces
         sweep = Sweep(masked, over, [body], self.name)
@@ -186,12 +185,19 @@ class _Builder:
         kinds = tuple(replace(k, mask=cond if k.mask is None else Apply("and", (k.mask, cond))) for k in self.pieces.kinds)
         return replace(self.pieces, kinds=kinds)
 
-    def _column(self, name: str, expr: Expr, lse: str) -> None:
-        """An emit with reductions over row axes: a stage with rows and keys exchanged, then the rest of the expression."""
+    def _frozen(self, expr: Expr, lse: str) -> Expr:
+        """The expression with the softmaxes it reads replaced by what is stored of them."""
         if lse and self._alias is not None and isinstance(self._alias[0], Along):
-            source = self._alias[0]
-            read = Read(lse, tuple(Index(a) for a in self.node.rows), "float")
-            expr = _replaced(expr, _weights(source, read))
+            read = Read(lse, tuple(Index(a) for a in self.pieces.rows), "float")
+            expr = _replaced(expr, _weights(self._alias[0], read))
+        while True:
+            inner = [s for s in statistics(expr, self.pieces.pair_axes) if isinstance(s, Along)]
+            if not inner:
+                return expr
+            expr = _replaced(expr, self._freeze(inner[0]))
+
+    def _column(self, name: str, expr: Expr) -> None:
+        """An emit with reductions over row axes: a stage with rows and keys exchanged, then the rest of the expression."""
         emit = self.emits[name]
 
         def visit(e: Expr) -> Expr:
@@ -207,7 +213,7 @@ class _Builder:
         self.after.append(replace(emit, expr=out))
 
     def _column_sum(self, red: Reduce) -> Expr:
-        rows = tuple(a for a in (*self.node.rows, *self.node.over) if a not in red.axes)
+        rows = tuple(a for a in (*self.pieces.rows, *self.node.over) if a not in red.axes)
         sweep = Sweep(self.pieces, red.axes, [red], self.name)
         token = self.name(f"{self.title}_{red.op}")
         final = Final(token, rows, kind_of(red), sweep.reduced(red), acc=True)

@@ -139,22 +139,32 @@ def _needed(lets: tuple[tuple[str, Expr], ...], used: set[str]) -> list[tuple[st
 
 def collect(program: Program, node: Attend, before: Before, name: Callable[[str], str]) -> Pieces:
     """Scores, masks and mixed operands of an attend. Raises AttnUnsupportedError with the reason when one cannot be fused."""
+    rows = _pair_rows(node)
     features = tuple(a for a in node.axes if a not in node.rows)
     if node.name and len(features) > 1:
         raise AttnUnsupportedError(
             f"the output has {len(features)} axes of its own ({', '.join(features)}); one can be fused", node.span
         )
-    if node.name and [a for a in node.rows if a not in node.axes]:
+    if node.name and [a for a in rows if a not in node.axes]:
         raise AttnUnsupportedError("the output lacks a row axis, so rows are summed as well", node.span)
     feature = features[0] if features else ""
     stored = [x.dims for x in program.inputs] + [x.dims for x in program.outputs]
     dims = [frozenset(dim) for dims in stored for dim in dims if len(dim) > 1]
-    kinds = tuple(_kind(node, segment, feature, before, name) for segment in node.segments)
-    return Pieces(node, node.rows, kinds, tuple(dims), feature, name)
+    kinds = tuple(_kind(node, rows, segment, feature, before, name) for segment in node.segments)
+    return Pieces(node, rows, kinds, tuple(dims), feature, name)
 
 
-def _kind(node: Attend, segment: Segment, feature: str, before: Before, name: Callable[[str], str]) -> Kind:
-    sides = Sides(node.rows, segment.over)
+def _pair_rows(node: Attend) -> tuple[str, ...]:
+    """Row axes that a score, a mask, a mixed value or the output has; others belong to maps alone, one map for each position."""
+    exprs = [e for s in node.segments for e in (*(x for _, x in s.scores), s.mask, s.mix) if e is not None]
+    used = {a for e in exprs for a in axes_of(e)} | set(node.axes)
+    return tuple(a for a in node.rows if a in used)
+
+
+def _kind(
+    node: Attend, rows: tuple[str, ...], segment: Segment, feature: str, before: Before, name: Callable[[str], str]
+) -> Kind:
+    sides = Sides(rows, segment.over)
     lets: list[tuple[str, Expr]] = []
     products: list[Product] = []
     known: dict[str, Expr] = {}

@@ -133,9 +133,14 @@ def _split(
             else:
                 rows.append(part)
         for part in keys:
-            mixed = any(isinstance(e, Read) and not _apart(e, sides) for e in walk(part))
-            if mixed or _row_only(part, sides):
-                raise AttnUnsupportedError(f"{what} is not a sum of row factors times key factors, so it is no matrix product", span)
+            windows = {
+                a for e in walk(part) if isinstance(e, Read) and not _apart(e, sides) for a in axes_of(e) if a in sides.rows
+            }
+            left = {a for x in rows for a in axes_of(x) if a in sides.rows and a not in axes_of(part)}
+            if _row_only(part, sides) or (windows and not left):
+                raise AttnUnsupportedError(
+                    f"{what} is not a sum of row factors times key factors, so it is no matrix product", span
+                )
         if rows and keys:
             part_sum: Expr = _product(rows, keys, axis, sides, before, name, found)
         elif rows or keys:

@@ -10,7 +10,24 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...errors import AttnUnsupportedError
-from ...ir.expr import FALSE, ONE, TRUE, ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, children, kind_of, rebuild, walk
+from ...ir.expr import (
+    FALSE,
+    ONE,
+    TRUE,
+    ZERO,
+    Along,
+    Apply,
+    Const,
+    Expr,
+    Index,
+    Read,
+    Reduce,
+    axes_of,
+    children,
+    kind_of,
+    rebuild,
+    walk,
+)
 from ...ir.nodes import Assign, Attend
 from ...ir.pairs import Final, Softmax, Sum, Term, value, value_name, values_in
 from .algebra import add, affine, contains, factors, is_const, linear, mul, product, replace_part
@@ -32,7 +49,7 @@ def statistics(expr: Expr, over: set[str]) -> list[Expr]:
 
 
 def on_pairs(expr: Expr, over: set[str]) -> bool:
-    """Whether an expression differs between the keys of a row: it reads a value of pairs, or a key, outside any sum over the keys."""
+    """Whether an expression differs between the keys of a row: it reads a pair value, or a key, outside any sum over the keys."""
     if isinstance(expr, Reduce) and set(expr.axes) & over:
         return False
     if isinstance(expr, Along) or value_name(expr) or (isinstance(expr, Index) and expr.axis in over):
@@ -249,7 +266,7 @@ class Sweep:
     def emit(self, emit: Assign, expr: Expr, after: list[Assign]) -> list[Final]:
         """What an emit stores. A reduction over keys and rows is stored a row at a time, and summed over the rows after."""
         finals: list[Final] = []
-        rows = tuple(a for a in self.pieces.node.rows if a not in self.over)
+        rows = tuple(a for a in self.pieces.rows if a not in self.over)
 
         def partial(e: Expr) -> Expr:
             if isinstance(e, Reduce) and statistics(e, self.pieces.pair_axes):
