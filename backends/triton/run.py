@@ -6,18 +6,14 @@ This is the one place of the backend that asks the schedules for tile programs; 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from types import ModuleType
 
 import torch
-from attncc.backends.eager.evaluate import Evaluator
-from attncc.backends.eager.interpreter import execute, prepare
-from attncc.backends.eager.named import Named, aligned
+from attncc.backends.steps import Steps
 
-from attncc.errors import AttnTypeError, AttnUnsupportedError
-from attncc.ir.nodes import Node, Output, Program, values_of
-from attncc.ir.sizes import check, solve
-from attncc.schedules.plan import Fused, Plan, Torch, plan
+from attncc.errors import AttnUnsupportedError
+from attncc.ir.nodes import Program
+from attncc.schedules.plan import Fused, Plan, plan
 
 from .configs import Config
 from .load import interpret, load
@@ -57,81 +53,23 @@ class Runner:
         return self._modules[key]
 
 
-class _Run:
-    """One call. arrays: every value so far with one dim an axis, in the element type of the call or an exact one."""
+class _Run(Steps):
+    """One call."""
 
     def __init__(self, runner: Runner, inputs: Tensors) -> None:
-        self.runner, self.inputs = runner, inputs
-        program = self.program = runner.plan.program
-        self.sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
-        check(program, self.sizes)
-        floats = [_checked(inputs[i.name], i.kind, i.name).dtype for i in program.inputs if i.kind == "float"]
-        self.dtype = reduce(torch.promote_types, floats) if floats else torch.get_default_dtype()
+        super().__init__(runner.plan, inputs)
+        self.runner = runner
         if self.dtype == torch.float64:
             raise AttnUnsupportedError("Triton kernels take float32, bfloat16 and float16, not float64", None, "backend='eager'")
-        self.arrays = {i.name: inputs[i.name].reshape([self.sizes[a] for d in i.dims for a in d]) for i in program.inputs}
-        self.device = next((t.device for t in inputs.values()), torch.device("cpu"))
-        self.eager: Evaluator | None = None
 
-    def outputs(self) -> dict[str, torch.Tensor]:
-        for step in self.runner.plan.steps:
-            if isinstance(step, Torch):
-                self._eager(step.node)
-                continue
-            for node in step.before:
-                self._eager(node)
-            self._launch(step)
-            for node in step.after:
-                self._eager(node)
-        return {o.name: self._stored(o) for o in self.program.outputs}
-
-    def _launch(self, step: Fused) -> None:
+    def launch(self, step: Fused) -> dict[str, torch.Tensor]:
         described = all(_describable(self.arrays[n]) for n in _operands(step) if n in self.arrays)
         module, loaded = self.runner.module(self.sizes, self.device, self.dtype, described)
         launch = next(x for x in module.launches if x.name == launch_name(step))
         given = [self.arrays[arg.name] for arg in launch.inputs]
         rest = {"dtype": self.dtype} if given else {"dtype": self.dtype, "device": self.device}
         found = getattr(loaded, launch.name)(*given, *(self.sizes[a] for a in launch.sizes), **rest)
-        for value, array in zip(step.values, found, strict=True):
-            self.arrays[value.name] = array
-            if self.eager is not None:
-                self.eager.values[value.name] = self._named(value.name)
-
-    def _eager(self, node: Node) -> None:
-        """A node on PyTorch; its values are kept in the element type of the call, statistics in float32."""
-        if self.eager is None:
-            self.eager, _ = prepare(self.program, self.inputs, self.sizes)
-            for name in self.arrays:
-                if name not in self.eager.values:
-                    self.eager.values[name] = self._named(name)
-        execute(self.eager, node, self.program)
-        acc = {name for step in self.runner.plan.steps if isinstance(step, Fused) for name in step.acc}
-        for value in values_of(node):
-            made = self.eager.values[value.name]
-            named = made if isinstance(made, Named) else Named(torch.as_tensor(made, device=self.device), ())
-            array = aligned(named, value.axes).expand([self.sizes[a] for a in value.axes])
-            self.arrays[value.name] = array.to(self.dtype) if value.kind == "float" and value.name not in acc else array
-
-    def _named(self, name: str) -> Named:
-        array = self.arrays[name]
-        assert self.eager is not None
-        return Named(array.to(self.eager.acc) if array.is_floating_point() else array, self.runner.plan.arrays[name])
-
-    def _stored(self, out: Output) -> torch.Tensor:
-        """An output in its stored layout and type."""
-        axes, wanted = self.runner.plan.arrays[out.value], tuple(a for d in out.dims for a in d)
-        array = self.arrays[out.value]
-        if axes != wanted:
-            array = aligned(Named(array, axes), wanted).expand([self.sizes[a] for a in wanted])
-        shape = [reduce(lambda n, a: n * self.sizes[a], d, 1) for d in out.dims]
-        kinds = {"float": self.dtype, "int": torch.int64, "bool": torch.bool}
-        return array.reshape(shape).to(kinds[out.kind]).contiguous()
-
-
-def _checked(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
-    if kind == "float" and not tensor.is_floating_point():
-        raise AttnTypeError(f"'{name}' must be a tensor of kind float, found {tensor.dtype}")
-    return tensor
+        return {value.name: array for value, array in zip(step.values, found, strict=True)}
 
 
 def _operands(step: Fused) -> set[str]:
