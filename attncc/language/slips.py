@@ -95,6 +95,8 @@ def _signs(at: Situation, before: str | None) -> str:
         return "numbers begin with a digit: 0.5"
     if before == "DOT":
         return "numbers end with a digit: 1.0" if kind != "INT" else "a range is written 'a .. b'"
+    if kind == "OPT" and before == "NAME" and at.inside == "LPAR" and "IF" in accepts:
+        return "the mark of an optional input comes before its type: mask[b, j]?: bool"
     if kind == "OPT" and operand:
         return CHOICE + "; a value for something absent is written a ?? b"
     if kind == "ELSE" and "LBRACE" in accepts:

@@ -8,7 +8,7 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from ..errors import AttnNameError, AttnSyntaxError, AttnUnsupportedError, Source
+from ..errors import AttnNameError, AttnSyntaxError, AttnTypeError, AttnUnsupportedError, Source
 from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.scope import Library
@@ -42,10 +42,12 @@ def library_of(source: Source) -> tuple[Library, tree.File]:
 def read(path_or_source: str | Path) -> Source:
     """The text of a path, or of a string that holds a program.
 
-    Raises AttnUnsupportedError when there is no such file or it is not UTF-8.
+    Raises AttnUnsupportedError when there is no such file or it cannot be read, AttnSyntaxError when it is not UTF-8.
     """
+    if not isinstance(path_or_source, str | Path):
+        raise AttnTypeError(f"a pattern is a path or a text, found {type(path_or_source).__name__}", None, "attncc.compile('mine.attn')")
     text = str(path_or_source)
-    if isinstance(path_or_source, str) and ("\n" in text or "{" in text):
+    if isinstance(path_or_source, str) and ("\n" in text or "{" in text or not text.strip()):
         return Source("<string>", text)
     path = Path(path_or_source)
     try:
@@ -58,6 +60,9 @@ def read(path_or_source: str | Path) -> Source:
         raise AttnUnsupportedError(f"'{text}' is a folder", None, "pass one file") from None
     except UnicodeDecodeError:
         raise AttnSyntaxError(f"'{text}' is not UTF-8 text") from None
+    except (OSError, ValueError) as error:
+        shown = text if len(text) < 80 else text[:76] + " ..."
+        raise AttnUnsupportedError(f"'{shown}' cannot be read: {error}", None, "pass a path, or the text of a pattern") from None
 
 
 def pick(library: Library, file: tree.File, source: Source, name: str | None) -> str:

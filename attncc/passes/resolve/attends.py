@@ -73,7 +73,7 @@ def attend(scope: Scope, node: tree.Attend) -> None:
     outer_names, outer_attend = dict(scope.names), scope.attend
     if outer_attend is not None:
         raise AttnTypeError("an attend cannot stand inside another one", node.span)
-    over = flatten([axis_of(scope, a) for a in node.axes])
+    over = _keys(scope, node.axes)
     with scope.binding([*over, *(asserted or [])]):
         try:
             draft = _read(scope, node, over)
@@ -84,6 +84,17 @@ def attend(scope: Scope, node: tree.Attend) -> None:
         if isinstance(found, AxisRef) and name not in scope.names:
             scope.names[name] = found
     _emit(scope, node, draft, asserted)
+
+
+def _keys(scope: Scope, nodes: tuple[tree.Expr, ...]) -> list[AxisRef]:
+    """The key axes of an `over`, each one once."""
+    out: list[AxisRef] = []
+    for node in nodes:
+        for ref in flatten([axis_of(scope, node)]):
+            if any(set(ref.atoms) & set(other.atoms) for other in out):
+                raise AttnTypeError(f"axis '{ref.name}' is named twice", node.span, "each key axis stands in 'over' once")
+            out.append(ref)
+    return out
 
 
 def _read(scope: Scope, node: tree.Attend, over: list[AxisRef]) -> Draft:
@@ -113,7 +124,7 @@ def _segmented(scope: Scope, node: tree.Attend, items: list[tree.Clause]) -> Dra
             continue
         if clause.cond is not None and not static_bool(scope, clause.cond, "the condition of a segment"):
             continue
-        part = Part(flatten([axis_of(scope, a) for a in clause.axes]), span=clause.span)
+        part = Part(_keys(scope, clause.axes), span=clause.span)
         names = dict(scope.names)
         scope.attend = AttendScope(part.atoms, labels=labels)
         with scope.binding(part.axes):

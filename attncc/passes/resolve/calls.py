@@ -179,6 +179,7 @@ def _located(error: AttnError, span: Span, name: str) -> AttnError:
 
 
 def _body(scope: Scope, decl: tree.Define) -> Value:
+    scope.returns = True
     try:
         run(scope, decl.body)
     except Returned as found:
@@ -302,7 +303,8 @@ def bind_axes(
                 pairs.append((leaf, (atom,)))
                 loose.remove(leaf)
                 free.remove(atom)
-        if loose and len(loose) == len(free):
+        packed = all(_in_pack(inner, leaf) for leaf in loose)
+        if loose and len(loose) == len(free) and (len(loose) == 1 or packed):
             pairs.extend((leaf, (atom,)) for leaf, atom in zip(loose, free, strict=True))
             free = []
         elif loose:
@@ -341,6 +343,12 @@ def _size(atom: str) -> Expr:
     from ...ir.expr import Size
 
     return Size(atom)
+
+
+def _in_pack(inner: Scope, leaf: str) -> bool:
+    """Whether an axis of a signature is an entry of a pack: those bind in order."""
+    packs = [v for v in inner.names.values() if isinstance(v, PackOf)]
+    return any(isinstance(i, AxisRef) and i.name == leaf for v in packs for i in v.items)
 
 
 def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:

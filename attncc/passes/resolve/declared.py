@@ -59,7 +59,7 @@ def _static_or_true(scope: Scope, spec: InputSpec) -> bool:
     assert spec.decl.cond is not None
     if any(isinstance(n, tree.Call) for n in descend(spec.decl.cond)):
         return True
-    return static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'")
+    return is_on(scope, spec)
 
 
 def stored_dims(library: Library, decl: tree.Pattern, params: Mapping[str, Any], optional: bool = False) -> dict[str, int]:
@@ -108,7 +108,11 @@ def check_known(params: Mapping[str, Any], declared: Mapping[str, tree.Param], d
 
 def is_on(scope: Scope, spec: InputSpec) -> bool:
     """Whether an input takes part with these parameters and inputs. Declarations of one name exclude each other."""
-    return spec.decl.cond is None or static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'")
+    try:
+        return spec.decl.cond is None or static_bool(scope, spec.decl.cond, f"the condition of '{spec.name}'")
+    except AttnNameError as error:
+        help = error.help or "the condition of an input may use parameters, and present(..) of an input before it"
+        raise AttnNameError(error.message, error.span, help) from None
 
 
 def _output_names(scope: Scope, decl: tree.Pattern) -> Iterator[tuple[str, bool]]:

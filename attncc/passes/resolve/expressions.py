@@ -12,7 +12,7 @@ from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, AttnValueEr
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild
 from ...ir.ops import OPS
 from ...language import tree
-from .scope import Scope
+from .scope import Scope, is_plain
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, RowsAt, Several, Value, is_number, is_static, lift
 
 CONSTANTS: dict[str, bool | float] = {"true": True, "false": False, "inf": math.inf, "pi": math.pi, "nan": math.nan}
@@ -75,7 +75,15 @@ def describe(value: Value) -> str:
         return f"the number {value}"
     if isinstance(value, AxisRef):
         return f"the axis '{value.name}'"
-    return type(value).__name__
+    if isinstance(value, Read) and is_plain(value):
+        return f"the tensor '{value.source}'"
+    if isinstance(value, EXPR_TYPES):
+        return f"a value of kind {kind_of(value)}"
+    if isinstance(value, PackOf):
+        return "a pack of axes"
+    if isinstance(value, Several):
+        return f"{len(value.items)} values"
+    return "this"
 
 
 def make(scope: Scope, op: str, span: Span, *args: Value) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ...errors import AttnTypeError, Span
 from ...ir.expr import Index, Read, Size, walk
 from ...ir.nodes import Attend, Axis, Node, Output, Program, exprs_of, used_by, values_of
 from .scope import Builder
@@ -24,7 +25,38 @@ def finish(name: str, builder: Builder, outputs: tuple[Output, ...]) -> Program:
             nodes.append(node)
     nodes.reverse()
     axes = _used_axes(builder, nodes, outputs, checks)
+    _sized(builder, axes, nodes, outputs)
     return Program(name, axes, tuple(builder.inputs.values()), checks, tuple(nodes), outputs)
+
+
+def _sized(builder: Builder, axes: tuple[Axis, ...], nodes: list[Node], outputs: tuple[Output, ...]) -> None:
+    """Raise AttnTypeError for an axis whose size nothing gives, or that is given by itself."""
+    by_name = {a.name: a for a in axes}
+    known = {a for i in builder.inputs.values() for d in i.dims for a in d}
+    todo = list(known)
+    while todo:
+        more = {p for part in by_name[todo.pop()].parts for p in part} - known
+        known |= more
+        todo.extend(more)
+
+    def place(axis: str) -> Span | None:
+        places = [o.span for o in outputs if any(axis in d for d in o.dims)]
+        places += [n.span for n in nodes if axis in _node_axes(n)]
+        return next((p for p in places if p is not None), None)
+
+    def reach(axis: str, seen: tuple[str, ...]) -> None:
+        if axis in seen:
+            raise AttnTypeError(f"the size of axis '{axis}' depends on itself", place(axis), "give one of the sizes in 'where'")
+        size = by_name[axis].size
+        for e in walk(size) if size is not None and axis not in known else ():
+            if isinstance(e, Size):
+                reach(e.axis, (*seen, axis))
+
+    for axis in axes:
+        if axis.size is None and not axis.parts and axis.name not in known:
+            help = f"no input has it: say 'where {axis.name} = ...'"
+            raise AttnTypeError(f"nothing gives the size of axis '{axis.name}'", place(axis.name), help)
+        reach(axis.name, ())
 
 
 def _trim(node: Attend, need: set[str]) -> Attend:

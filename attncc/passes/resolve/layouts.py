@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...errors import AttnError, AttnNameError, AttnTypeError, AttnValueError, Span
-from ...ir.expr import Apply, Expr, Size, axes_of, walk
+from ...ir.expr import Apply, Const, Expr, Read, Size, axes_of, kind_of, walk
 from ...ir.nodes import Check, Dims
 from ...language import tree
 from .expressions import name_text, static_bool, to_expr, value
@@ -163,16 +163,23 @@ class AxisMaker:
         if isinstance(got, Absent):
             return
         found = to_expr(self.scope, got, size.span)
-        if axes_of(found):
-            raise AttnTypeError("a size must not depend on positions or data", size.span)
-        self.give(ref, found, size.span)
+        self.give(ref, self._length(found, size.span), size.span)
+
+    def _length(self, found: Expr, span: Span) -> Expr:
+        """An expression that can be a size."""
+        if axes_of(found) or any(isinstance(e, Read) for e in walk(found)):
+            raise AttnTypeError("a size must not depend on positions or data", span)
+        if kind_of(found) != "int":
+            shown = f"the number {found.value}" if isinstance(found, Const) else f"a value of kind {kind_of(found)}"
+            raise AttnTypeError(f"a size is a whole number, found {shown}", span, "use 'div', floor(..) or int(..)")
+        return found
 
     def sized_pack(self, pack: PackOf, size: tree.Expr) -> None:
         with self.scope.mode(sizing=True, integral=True):
             got = value(size, self.scope)
         sizes = got.items if isinstance(got, PackOf) else got if isinstance(got, list) else [got] * len(pack.items)
         for ref, one in zip(pack.items, sizes, strict=True):
-            self.give(ref, to_expr(self.scope, one, size.span), size.span)
+            self.give(ref, self._length(to_expr(self.scope, one, size.span), size.span), size.span)
 
     def give(self, ref: AxisRef, found: Expr, span: Span) -> None:
         """Record `size of ref = found`."""

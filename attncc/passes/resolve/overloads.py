@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...errors import AttnTypeError, Span
+from ...errors import AttnNameError, AttnTypeError, Span
 from ...language import tree
 from .names import axis_keys
 from .scope import Library
@@ -34,11 +34,17 @@ def _takes(decl: tree.Pattern) -> dict[str, tuple[Any, ...]]:
 def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None, strict: bool = True) -> tree.Pattern:
     """The overload of a pattern that the enum parameters pick. Raises AttnTypeError with the list when none or several fit.
 
+    Raises AttnNameError for two that nothing tells apart.
+
     An overload fits when it admits every value that is given. Those come first whose literals are all given or default.
     """
     candidates = library.patterns[name]
     if len(candidates) == 1:
         return candidates[0]
+    for n, decl in enumerate(candidates):
+        if any(_takes(decl) == _takes(o) and _declared(library, decl) == _declared(library, o) for o in candidates[:n]):
+            help = "rename one, or tell them apart by a parameter with one value each: kind: \"a\""
+            raise AttnNameError(f"pattern '{name}' is declared twice", decl.span, help)
     fits = [d for d in candidates if all(given[n] in values for n, values in _takes(d).items() if n in given)]
     if len(fits) > 1:
         exact = [d for d in fits if all(n in given or n in _defaulted(d) for n in literals(d))]

@@ -138,7 +138,7 @@ class Scope:
     lifted: axes that a call brought in beyond the signature; they ride along as batch.
     carried: names a fold may assign again. outputs: the axes of each declared output. ranks: number of stored dims of inputs not
     bound yet, for `rank(x)`.
-    copies: private copies of an axis made by a call, with the axis they copy.
+    copies: private copies of an axis made by a call, with the axis they copy. returns: whether `return` may stand here.
     """
 
     builder: Builder
@@ -158,6 +158,7 @@ class Scope:
     integral: bool = False
     depth: int = 0
     where: str = ""
+    returns: bool = False
 
     @contextmanager
     def mode(self, sizing: bool | None = None, integral: bool | None = None) -> Iterator[None]:

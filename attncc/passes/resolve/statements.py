@@ -206,6 +206,8 @@ def _(node: tree.Assume, scope: Scope) -> None:
 
 @statement.register
 def _(node: tree.Return, scope: Scope) -> None:
+    if not scope.returns:
+        raise AttnTypeError("'return' belongs in a definition", node.span, "a pattern assigns its outputs by name: o = ...")
     raise Returned(value(node.value, scope))
 
 
