@@ -11,8 +11,10 @@ import importlib.util
 import os
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from attncc.errors import AttnUnsupportedError
 
@@ -34,6 +36,23 @@ def interpret() -> None:
             None,
             "set TRITON_INTERPRET=1 in the environment before Python starts",
         )
+    _repaired()
+
+
+@cache
+def _repaired() -> None:
+    """Older interpreters read a loop's bounds with `int(array)`, which NumPy 2.4 refuses for their arrays of one element."""
+    from triton.runtime import interpreter
+
+    original = getattr(interpreter, "_patch_lang_tensor", None)
+    if original is None or "set_attr" not in original.__code__.co_names:
+        return
+
+    def patched(tensor: Any, scope: Any) -> None:
+        original(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patched
 
 
 def load(text: str, name: str = "kernels") -> ModuleType:
