@@ -298,13 +298,13 @@ def bind_axes(
                 pairs.append((leaf, atoms))
                 free = [a for a in free if a not in atoms]
         for leaf in tuple(loose):  # an axis that an earlier argument has bound is the same one here, where this argument has it
-            atom = owner.get(f"{leaf}/0")
+            atom = owner.get(f"{leaf}/0", "")
+            atom = inner.copies.get(atom, atom)
             if atom in free and f"{leaf}/1" not in owner:
                 pairs.append((leaf, (atom,)))
                 loose.remove(leaf)
                 free.remove(atom)
-        packed = all(_in_pack(inner, leaf) for leaf in loose)
-        if loose and len(loose) == len(free) and (len(loose) == 1 or packed):
+        if loose and len(loose) == len(free):
             pairs.extend((leaf, (atom,)) for leaf, atom in zip(loose, free, strict=True))
             free = []
         elif loose:
@@ -343,12 +343,6 @@ def _size(atom: str) -> Expr:
     from ...ir.expr import Size
 
     return Size(atom)
-
-
-def _in_pack(inner: Scope, leaf: str) -> bool:
-    """Whether an axis of a signature is an entry of a pack: those bind in order."""
-    packs = [v for v in inner.names.values() if isinstance(v, PackOf)]
-    return any(isinstance(i, AxisRef) and i.name == leaf for v in packs for i in v.items)
 
 
 def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:
