@@ -1,0 +1,87 @@
+"""The CPU backend: fused attends as C with vector types, compiled by the machine's own compiler. The default for CPU tensors.
+
+    ready, expressions, frame, memory, lanes, groups, kernel     a tile program -> C
+    headers/                                                     vectors, functions, products, loads: the C that kernels include
+    boxes, numbers, module                                       tile sizes, numbers of the caller, a whole library
+    compiler, library, threads                                   building, loading, OpenMP
+    run                                                          programs at run time
+
+Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from attncc.ir.nodes import Program
+
+    from .run import Runner
+
+
+class Cpu:
+    """Generated C for attends; other nodes of a program run through the eager backend."""
+
+    name = "cpu"
+    devices = ("cpu",)
+
+    @cached_property
+    def _runners(self) -> dict[Any, Runner]:
+        return {}
+
+    def missing(self) -> str:
+        """What this backend lacks here; "" when nothing."""
+        from .compiler import missing
+
+        return missing()
+
+    def refuses(self, program: Program) -> list[str]:
+        """Why no attend of a program can be fused; [] when one can."""
+        if self.missing():
+            return [self.missing()]
+        rows = self.notes(program)
+        if any(decision == "fused" for _, decision, _ in rows):
+            return []
+        return [f"{node}: {reason}" for node, _, reason in rows] or ["there is no attend to fuse"]
+
+    def prepare(
+        self, program: Program, outputs: Sequence[str]
+    ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
+        """A callable for some outputs."""
+        from .run import Runner
+
+        key = (program, tuple(outputs))
+        if key not in self._runners:
+            self._runners[key] = Runner(program, outputs)
+        return self._runners[key]
+
+    def notes(self, program: Program) -> list[tuple[str, str, str]]:
+        """(node, decision, reason) of every node, for `explain`."""
+        from attncc.ir.nodes import Attend, values_of
+        from attncc.schedules.plan import Fused, plan
+
+        rows = []
+        for step in plan(program, [o.name for o in program.outputs]).steps:
+            name = next((v.name for v in values_of(step.node)), "attend")
+            if isinstance(step, Fused):
+                rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
+            elif isinstance(step.node, Attend):
+                rows.append((name, "torch", step.reason))
+        return rows
+
+    def source(self, program: Program, outputs: Sequence[str], features: dict[str, int], element: str = "float32") -> str:
+        """The generated C for an element type. features: sizes of head dimensions by axis, 64 where not given."""
+        from attncc.schedules.plan import Fused, plan
+
+        from .module import print_module
+
+        made = plan(program, outputs)
+        programs = [p for s in made.steps if isinstance(s, Fused) for p in (*s.definitions, *s.kernels)]
+        return print_module(made.program.name, programs, {a: features.get(a, 64) for a in made.features}, element).text
+
+
+backend = Cpu()

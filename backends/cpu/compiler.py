@@ -1,0 +1,103 @@
+"""The C compiler of this machine: found at run time, with the flags that keep the meaning of NaN and infinities."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from attncc.errors import AttnUnsupportedError
+
+HEADERS = Path(__file__).parent / "headers"
+FLAGS = (
+    "-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fPIC",
+    "-shared", "-fvisibility=hidden", "-Wno-psabi",
+)  # fmt: skip
+"""Never -ffast-math: it folds the rounding of exp2 away, and takes NaN and infinities for granted."""
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """command: the program and its own arguments. identity: changes when the program does."""
+
+    command: tuple[str, ...]
+    identity: str
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Flags for this machine's processor."""
+        if platform.machine().lower() in ("arm64", "aarch64"):
+            return (*FLAGS, "-mcpu=native")
+        wide = ("-mprefer-vector-width=512",) if "avx512dq" in features() else ()
+        return (*FLAGS, "-march=native", *wide)
+
+
+def find() -> Compiler | None:
+    """The compiler that CC names, else gcc, clang or cc; None without one."""
+    return _find(os.environ.get("CC", ""), os.environ.get("PATH", ""))
+
+
+@cache
+def _find(named: str, path: str) -> Compiler | None:
+    for command in ([shlex.split(named)] if named.strip() else []) + [["gcc"], ["clang"], ["cc"]]:
+        found = shutil.which(command[0], path=path)
+        if found is not None:
+            real = Path(found).resolve()
+            state = real.stat()
+            return Compiler((found, *command[1:]), f"{real} {state.st_size} {state.st_mtime_ns} {' '.join(command[1:])}")
+    return None
+
+
+def missing() -> str:
+    """What is missing here to compile, in words; "" when nothing."""
+    if sys.platform not in ("linux", "darwin"):
+        return f"native kernels are not built on {sys.platform}"
+    if find() is not None:
+        return ""
+    return "no C compiler: install the package gcc or clang (apt install gcc, dnf install gcc, apk add gcc musl-dev), or set CC"
+
+
+@cache
+def features() -> str:
+    """What the processor offers, in the words of the system."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return " ".join(sorted(line.split(":", 1)[1].split()))
+    except OSError:
+        pass
+    return f"{platform.machine()} {platform.processor()}"
+
+
+@cache
+def header_text() -> str:
+    """All headers, for the name of a cache entry."""
+    return "\n".join(path.read_text() for path in sorted(HEADERS.glob("*.h")))
+
+
+def build(source: Path, library: Path, title: str, extra: Sequence[str] = ()) -> None:
+    """Compile a source file. A compile of over a second says so. Raises AttnUnsupportedError with what the compiler said."""
+    compiler = find()
+    if compiler is None:
+        raise AttnUnsupportedError(missing())
+    command = [*compiler.command, *compiler.flags, *extra, f"-I{HEADERS}", str(source), "-o", str(library), "-lm"]
+    timer = threading.Timer(1.0, lambda: print(f"attncc: compiling {title} for the CPU ...", file=sys.stderr, flush=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    finally:
+        timer.cancel()
+    if done.returncode != 0:
+        said = "\n".join((done.stderr or done.stdout).strip().splitlines()[:20])
+        raise AttnUnsupportedError(
+            f"{compiler.command[0]} could not compile {title}:\n{said}", None, "CC names the compiler; backend='eager' needs none"
+        )

@@ -1,0 +1,50 @@
+/* One call of a kernel: owners are handed out one at a time, the last ones first, to as many threads as the caller allows.
+   No result depends on which thread computes an owner. `start` is the OpenMP runtime's own entry (GOMP_parallel), which the caller looks
+   up, so that the threads are those that every other operator of the process uses. */
+
+#define EXPORT __attribute__((visibility("default")))
+
+/* How many positions of an owner a strip has: the caller chooses tile sizes by it. */
+EXPORT const long attncc_strip = STRIP;
+
+typedef void start_threads(void (*work)(void *), void *argument, unsigned threads, unsigned flags);
+
+struct call {
+    void *const *data;
+    const long *strides, *sizes, *boxes;
+    const double *numbers;
+    long owners, bytes, next;
+    void (*owner)(const struct call *, long, char *);
+    int failed;
+};
+
+static _Thread_local char *thread_memory;
+static _Thread_local long thread_bytes;
+
+static void work(void *argument)
+{
+    struct call *call = argument;
+    if (thread_bytes < call->bytes) {
+        free(thread_memory);
+        thread_memory = aligned_alloc(64, (size_t)call->bytes);
+        thread_bytes = thread_memory ? call->bytes : 0;
+        if (thread_memory) memset(thread_memory, 0, (size_t)thread_bytes);
+    }
+    if (!thread_memory) {
+        __atomic_store_n(&call->failed, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    for (long at; (at = __atomic_fetch_add(&call->next, 1, __ATOMIC_RELAXED)) < call->owners;)
+        call->owner(call, call->owners - 1 - at, thread_memory);
+}
+
+/* 0, or 1 when there is no memory for the tiles. */
+static int run(struct call *call, long threads, start_threads *start)
+{
+    threads = least(threads, call->owners);
+    if (threads > 1 && start)
+        start(work, call, (unsigned)threads, 0);
+    else if (call->owners > 0)
+        work(call);
+    return call->failed;
+}

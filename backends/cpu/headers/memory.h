@@ -1,0 +1,114 @@
+/* Arrays of the caller: element types, tiles copied in and out, memory for a thread's tiles.
+   ELEMENT is 64, 32, 16 (half) or 17 (bfloat16). */
+
+#if ELEMENT == 64
+typedef double element;
+#elif ELEMENT == 32
+typedef float element;
+#else
+typedef uint16_t element;
+#endif
+
+INLINE float bits_of_float(uint32_t bits)
+{
+    float out;
+    memcpy(&out, &bits, 4);
+    return out;
+}
+INLINE uint32_t float_bits(float x)
+{
+    uint32_t out;
+    memcpy(&out, &x, 4);
+    return out;
+}
+
+#if ELEMENT == 17
+INLINE real widen(element x) { return bits_of_float((uint32_t)x << 16); }
+INLINE element narrow(real x)
+{
+    uint32_t bits = float_bits(x), even = bits + 0x7fff + ((bits >> 16) & 1);
+    return x != x ? 0x7fc0 : (element)(even >> 16);
+}
+#elif ELEMENT == 16
+INLINE real widen(element x)
+{
+    uint32_t size = (uint32_t)(x & 0x7fff) << 13, sign = (uint32_t)(x & 0x8000) << 16;
+    float out = bits_of_float(size) * 0x1p112f;
+    uint32_t bits = size >= 0x0f800000 ? size + 0x70000000 : float_bits(out);
+    return bits_of_float(bits | sign);
+}
+INLINE element narrow(real x)
+{
+    uint32_t bits = float_bits(x), size = bits & 0x7fffffff, sign = bits >> 16 & 0x8000;
+    uint32_t normal = (size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13;
+    uint32_t small = float_bits(bits_of_float(size) + 0.5f) - 0x3f000000;
+    uint32_t out = size < 0x38800000 ? small : normal;
+    out = size >= 0x477ff000 ? 0x7c00 : out;
+    return (element)((size > 0x7f800000 ? 0x7e00 : out) | sign);
+}
+#else
+INLINE real widen(element x) { return x; }
+INLINE element narrow(real x) { return x; }
+#endif
+INLINE real as_is(real x) { return x; }
+
+/* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
+#define LOAD_COLUMNS(name, type, convert) \
+    APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
+    { \
+        for (long l = 0; l < lanes; ++l) { \
+            const type *one = from + at[l]; \
+            if (at[l] < 0) \
+                for (long r = 0; r < rows; ++r) to[r * STRIP + l] = 0; \
+            else if (step == 1) \
+                for (long r = 0; r < rows; ++r) to[r * STRIP + l] = convert(one[r]); \
+            else \
+                for (long r = 0; r < rows; ++r) to[r * STRIP + l] = convert(one[r * step]); \
+        } \
+        for (long r = 0; r < rows; ++r) \
+            for (long l = lanes; l < STRIP; ++l) to[r * STRIP + l] = 0; \
+    }
+
+/* to[row][column] = from[at[row] + column * step]; at < 0: outside, 0. `wide` is the length of a row of `to`. */
+#define LOAD_ROWS(name, type, convert) \
+    APART void name(real *restrict to, const type *from, const long *at, long rows, long columns, long step, long wide) \
+    { \
+        for (long r = 0; r < rows; ++r, to += wide) { \
+            const type *one = from + at[r]; \
+            if (at[r] < 0) \
+                for (long c = 0; c < columns; ++c) to[c] = 0; \
+            else if (step == 1) \
+                for (long c = 0; c < columns; ++c) to[c] = convert(one[c]); \
+            else \
+                for (long c = 0; c < columns; ++c) to[c] = convert(one[c * step]); \
+            for (long c = columns; c < wide; ++c) to[c] = 0; \
+        } \
+    }
+
+/* to[at[lane] + row * step] = from[row][lane]. */
+#define STORE_COLUMNS(name, type, convert) \
+    APART void name(type *to, const long *at, long lanes, long rows, long step, const real *restrict from) \
+    { \
+        for (long l = 0; l < lanes; ++l) { \
+            type *one = to + at[l]; \
+            if (step == 1) \
+                for (long r = 0; r < rows; ++r) one[r] = convert(from[r * STRIP + l]); \
+            else \
+                for (long r = 0; r < rows; ++r) one[r * step] = convert(from[r * STRIP + l]); \
+        } \
+    }
+
+LOAD_COLUMNS(load_columns, element, widen)
+LOAD_COLUMNS(load_columns_real, real, as_is)
+LOAD_ROWS(load_rows, element, widen)
+LOAD_ROWS(load_rows_real, real, as_is)
+STORE_COLUMNS(store_columns, element, narrow)
+STORE_COLUMNS(store_columns_real, real, as_is)
+
+/* A piece of a thread's memory, on a cache line of its own. */
+INLINE void *piece(char **memory, long bytes)
+{
+    char *out = *memory;
+    *memory += (bytes + 63) / 64 * 64;
+    return out;
+}

@@ -1,0 +1,350 @@
+"""A tile program as C: a function that computes one owner, a tile of the owner's dim at one grid position, and an entry that
+runs all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from attncc.errors import AttnInternalError, AttnUnsupportedError
+from attncc.tile.nodes import (
+    Arg,
+    Bisect,
+    Dim,
+    Dot,
+    If,
+    Init,
+    Load,
+    Map,
+    Program,
+    Reduce,
+    Repeat,
+    Set,
+    Stmt,
+    Store,
+    TileLoop,
+    defined,
+    statements,
+)  # fmt: skip
+
+from .groups import Groups, Run, runs
+from .ready import deep_reads, prepare, reads
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The text of a kernel and what its caller passes in order: arrays with a stride for each axis, sizes and boxes of axes,
+    numbers."""
+
+    name: str
+    text: str
+    program: Program
+    arrays: tuple[Arg, ...]
+    sizes: tuple[str, ...]
+    boxes: tuple[str, ...]
+
+
+def print_kernel(program: Program, features: dict[str, int], bits: int, element: int, name: str = "") -> Kernel:
+    """The kernel of a program.
+
+    features: sizes of its feature axes. bits: of the accumulation type, 32 or 64. element: of the arrays, as in memory.h.
+    Raises AttnUnsupportedError for what the printer cannot do.
+    """
+    return KernelPrinter(prepare(program), features, bits, element, name or program.name).kernel()
+
+
+class KernelPrinter(Groups):
+    """Statements of one program."""
+
+    def kernel(self) -> Kernel:
+        self.readers, self.stored_homes, self.parted = {}, {}, {}
+        body = self.program.body
+        for stmt in statements(body):
+            for name in reads(stmt):
+                self.readers.setdefault(name, []).append(stmt)
+        for axis in (*self.program.grid, *self.owner.axes):
+            self.size(axis)
+        self.body(body)
+        lines = self.lines
+        arrays = self.program.args
+        boxes = tuple(self.tiled)
+        head = self._head(arrays, boxes)
+        sizes = tuple(self.sizes)
+        tag = self.name
+        text = [f"/* {self._about()} */", *self._bytes(boxes), ""]
+        text += [f"static void {tag}_owner(const struct call *call, long owner, char *memory)", "{", *head, *lines, "}", ""]
+        text += self._entry(sizes)
+        return Kernel(self.name, "\n".join(text) + "\n", self.program, arrays, sizes, boxes)
+
+    def _about(self) -> str:
+        rows = ", ".join(self.owner.axes)
+        grid = f", at one {', '.join(self.program.grid)}" if self.program.grid else ""
+        notes = "".join(f"\n   {note}." for note in self.program.notes)
+        return f"{self.name}: an owner is a tile of {rows}{grid}. Nothing of the pairs leaves it.{notes}".replace("*/", "* /")
+
+    # Around the statements.
+
+    def _rooms(self, boxes: tuple[str, ...]) -> list[str]:
+        """Positions that tiles have room for, from the boxes."""
+        out = [f"    const long {self.box(a)} = call->boxes[{n}];" for n, a in enumerate(boxes)]
+        for dim in self.program.dims:
+            if not dim.whole:
+                product = " * ".join(self.box(a) for a in dim.axes)
+                unit = "STRIP" if dim.name == self.owner.name else "LANES"
+                out.append(f"    const long {self.room(dim.name)} = ({product} + {unit} - 1) / {unit} * {unit};")
+        return out
+
+    def _bytes(self, boxes: tuple[str, ...]) -> list[str]:
+        """A function that says how much memory a thread needs."""
+        parts = [f"    bytes += ({p.count}) * (long)sizeof({p.type}) + 64;" for p in self.pieces]
+        return [
+            f"static long {self.name}_bytes(const struct call *call)",
+            "{",
+            *self._rooms(boxes),
+            "    long bytes = 64;",
+            *parts,
+            "    return (bytes + 63) / 64 * 64;",
+            "}",
+        ]
+
+    def _head(self, arrays: tuple[Arg, ...], boxes: tuple[str, ...]) -> list[str]:
+        """Arguments and memory under their names, and which owner this is."""
+        out = []
+        at = 0
+        for number, arg in enumerate(arrays):
+            ctype = self.element_type(arg.name)
+            const = "const " if arg.role == "in" else ""
+            out.append(f"    {const}{ctype} *const {self.data(arg.name)} = call->data[{number}];")
+            for axis in arg.axes:
+                out.append(f"    const long {self.stride(arg.name, axis)} = call->strides[{at}];")
+                at += 1
+        place = self._place()
+        out += [f"    const long {self.size(a)} = call->sizes[{n}];" for n, a in enumerate(self.sizes)]
+        out += self._rooms(boxes)
+        for number, scalar in enumerate(self.program.scalars):
+            ctype = "real" if scalar.kind == "float" else "long"
+            out.append(f"    const {ctype} {self.homes[scalar.name].code} = ({ctype})call->numbers[{number}];")
+        out += [f"    {p.type} *const {p.name} = piece(&memory, ({p.count}) * (long)sizeof({p.type}));" for p in self.pieces]
+        return [*out, "", *place, ""]
+
+    def _place(self) -> list[str]:
+        """The owner's number as a grid position and the start of a tile."""
+        out: list[str] = []
+        for axis in reversed(self.owner.axes):
+            tiles = self.names.fresh(f"{axis}_tiles")
+            out.append(f"    const long {tiles} = ceil_div({self.size(axis)}, {self.box(axis)});")
+            out.append(f"    const long {self.first(axis)} = owner % {tiles} * {self.box(axis)};")
+            out.append(f"    owner /= {tiles};")
+        for axis in reversed(self.program.grid):
+            name = self.names.of("position", axis)
+            if axis == self.program.grid[0]:
+                out.append(f"    const long {name} = owner;")
+            else:
+                out += [f"    const long {name} = owner % {self.size(axis)};", f"    owner /= {self.size(axis)};"]
+        lines, self.lines = self.lines, []
+        self._extents(self.owner, self.owner.axes)
+        out += self.lines
+        self.lines = lines
+        out.append(f"    const long strips = ({self.all_count(self.owner.name)} + STRIP - 1) / STRIP;")
+        return out
+
+    def _extents(self, dim: Dim, axes: Sequence[str]) -> None:
+        """How many positions a tile has, and where they are when it is a box of several axes."""
+        for axis in axes:
+            self.line(f"const long {self.extent(axis)} = least({self.box(axis)}, {self.size(axis)} - {self.first(axis)});")
+        if len(dim.axes) == 1 or axes[-1] != dim.axes[-1]:
+            return
+        self.line(f"const long {self.all_count(dim.name)} = {' * '.join(self.extent(a) for a in dim.axes)};")
+        for number, axis in enumerate(dim.axes):
+            below = " * ".join(self.extent(a) for a in dim.axes[number + 1 :])
+            inner = f"n / ({below})" if below else "n"
+            code = f"{inner} % {self.extent(axis)}" if number else inner
+            table = self.places(axis)
+            if table not in self.tables:
+                self.tables[table] = self.allocate(table, False, self.room(dim.name))
+                self.lasting.add(self.tables[table])
+            self.line(f"lane *const {table} = (lane *){self.tables[table]};")
+            self.line(
+                f"for (long n = 0; n < {self.room(dim.name)}; ++n) {table}[n] = (lane)({self.first(axis)} + "
+                f"(n < {self.all_count(dim.name)} ? {code} : 0));"
+            )
+
+    def _entry(self, sizes: tuple[str, ...]) -> list[str]:
+        owners = [f"ceil_div({self._passed(a, sizes)}, boxes[{list(self.tiled).index(a)}])" for a in self.owner.axes]
+        owners += [self._passed(a, sizes) for a in self.program.grid]
+        return [
+            f"EXPORT int {self.name}(void *const *data, const long *strides, const long *sizes, const double *numbers,",
+            f"{' ' * (len(self.name) + 12)}const long *boxes, long threads, start_threads *start)",
+            "{",
+            "    struct call call = {.data = data, .strides = strides, .sizes = sizes, .numbers = numbers, .boxes = boxes};",
+            f"    call.owners = {' * '.join(owners)};",
+            f"    call.bytes = {self.name}_bytes(&call);",
+            f"    call.owner = {self.name}_owner;",
+            "    return run(&call, threads, start);",
+            "}",
+        ]
+
+    def _passed(self, axis: str, sizes: tuple[str, ...]) -> str:
+        return f"sizes[{sizes.index(axis)}]"
+
+    # Statements.
+
+    def body(self, body: Sequence[Stmt]) -> None:
+        touching = {id(s) for s in body if not isinstance(s, TileLoop | If | Repeat) and self.touches(s)}
+        for item in runs(body, touching):
+            match item:
+                case Run():
+                    self._early(item.early)
+                    if item.late:
+                        self._strips(item.late)
+                case TileLoop():
+                    self._tiles(item)
+                case If(cond, inner):
+                    with self.block(f"if ({self.printer.scalar(cond).code})"):
+                        self.body(inner)
+                case Repeat(axis, inner):
+                    name = self.names.of("position", axis)
+                    with self.block(f"for (long {name} = 0; {name} < {self.size(axis)}; ++{name})"):
+                        self.body(inner)
+                case _:
+                    raise AttnInternalError(f"{self.name}: a {type(item).__name__} stands where it cannot")
+
+    def _tiles(self, loop: TileLoop) -> None:
+        dim = self.dims[loop.dim]
+        if loop.title:
+            self.line(f"/* {loop.title} */")
+        count, counter = self.names.fresh(f"{dim.name}_tiles"), self._scalar(loop.counter)
+        self.line(f"const long {count} = {self.printer.scalar(loop.count).code};")
+        with self.block(f"for (long {counter} = 0; {counter} < {count}; ++{counter})"):
+            self.body(loop.lets)
+            for axis, start in zip(loop.axes, loop.starts, strict=True):
+                self.line(f"const long {self.first(axis)} = {self.printer.scalar(start).code};")
+            self._extents(dim, loop.axes)
+            with self.borrowed():
+                self.body(loop.body)
+
+    def _scalar(self, name: str) -> str:
+        """A name for a scalar value."""
+        from .frame import Home
+
+        code = self.names.of("value", name)
+        value = self.values[name]
+        self.homes[name] = Home(code, "scalar", value.kind, value.wide)
+        return code
+
+    def _early(self, stmts: Sequence[Stmt]) -> None:
+        """Statements without the owner's positions: scalars, then tiles, in order."""
+        held: list[Stmt] = []
+        for stmt in stmts:
+            dims = self._dims_of(stmt)
+            if dims:
+                held.append(stmt)
+                continue
+            if reads(stmt) & {defined(s) for s in held}:
+                self._plain(held)
+                held = []
+            self._scalar_statement(stmt)
+        self._plain(held)
+
+    def _dims_of(self, stmt: Stmt) -> set[str]:
+        names = deep_reads(stmt) | {defined(stmt)}
+        out = {d for n in names if n in self.values for d in self.values[n].dims}
+        if isinstance(stmt, Load | Store):
+            out |= {d for x in stmt.index for d in self._dims(x)}
+        return out
+
+    def _scalar_statement(self, stmt: Stmt) -> None:
+        match stmt:
+            case Load(out):
+                self._scalar(out)
+                self.load(stmt)
+            case Map(out, expr):
+                text = self.printer.converted(self.printer.scalar(expr), self.values[out].kind)
+                ctype = {"float": "real", "bool": "int"}.get(text.kind, "long")
+                self.line(f"const {ctype} {self._scalar(out)} = {text.code};")
+            case Init(acc, _, start, kind):
+                text = self.printer.converted(self.printer.scalar(start), kind)
+                self.line(f"{'real' if kind == 'float' else 'long'} {self._scalar(acc)} = {text.code};")
+            case Set(acc, expr):
+                self.line(
+                    f"{self.homes[acc].code} = {self.printer.converted(self.printer.scalar(expr), self.values[acc].kind).code};"
+                )
+            case Bisect():
+                self._bisect(stmt)
+            case Store():
+                self.store(stmt)
+            case _:
+                raise AttnInternalError(f"{self.name}: {type(stmt).__name__} of scalars")
+
+    def _bisect(self, stmt: Bisect) -> None:
+        """Halving an interval: good and bad enclose the last position for which the condition holds."""
+        good, bad, at = self._scalar(stmt.out), self.names.fresh(f"{stmt.axis}_bad"), self.names.of("position", stmt.axis)
+        low, high = self.printer.scalar(stmt.low), self.printer.scalar(stmt.high)
+        self.line(f"long {good} = {low.at(12)} - 1, {bad} = {high.at(12)} + 1;")
+        with self.block(f"while ({bad} - {good} > 1)"):
+            self.line(f"const long {at} = ({good} + {bad}) / 2;")
+            self.searched.add(stmt.axis)
+            self.line(f"if ({self.printer.scalar(stmt.cond).code})")
+            self.searched.discard(stmt.axis)
+            self.line(f"    {good} = {at};")
+            self.line("else")
+            self.line(f"    {bad} = {at};")
+
+    def _plain(self, stmts: Sequence[Stmt]) -> None:
+        """Tiles without the owner's positions."""
+        for stmt in stmts:
+            steps = self.steps_of([stmt], self.lanes_in([stmt]))
+            stored = self.house([stmt], steps, strip=False)
+            for step in steps:
+                if isinstance(step, list):
+                    self.lane_loop(step, self.lanes_in(step), stored)
+                else:
+                    self._call(step)
+
+    def _strips(self, stmts: Sequence[Stmt]) -> None:
+        """One pass over the strips of the owner."""
+        self.in_strip = True
+        steps = self.steps_of(stmts, self.owner.name)
+        stored = self.house(stmts, steps, strip=True)
+        with self.block("for (long strip = 0; strip < strips; ++strip)"):
+            single = len(self.owner.axes) == 1
+            if single:
+                self.line(f"const long from = {self.first(self.owner.axes[0])} + strip * STRIP;")
+            self.line(f"const long lanes = least(STRIP, {self.all_count(self.owner.name)} - strip * STRIP);")
+            self.parts(stmts)
+            for step in steps:
+                if isinstance(step, list):
+                    self.lane_loop(step, self.owner.name, stored)
+                else:
+                    self._call(step)
+        self.in_strip = False
+
+    def _call(self, stmt: Stmt) -> None:
+        match stmt:
+            case Load():
+                self.load(stmt)
+            case Store():
+                self.store(stmt)
+            case Dot():
+                self._dot(stmt)
+            case Reduce():
+                self._reduce_across(stmt)
+            case _:
+                raise AttnInternalError(f"{self.name}: {type(stmt).__name__} is no call")
+
+    def _dot(self, stmt: Dot) -> None:
+        """A product of tiles: vectors run along the owner where the result has it, else along the result's last dim."""
+        target = stmt.out or stmt.into
+        owner = self.owner.name
+        lanes = owner if owner in stmt.dims else stmt.dims[1]
+        rows = next(d for d in stmt.dims if d != lanes)
+        b, a = (stmt.a, stmt.b) if lanes in self.values[stmt.a].dims else (stmt.b, stmt.a)
+        if owner == stmt.over:
+            raise AttnUnsupportedError(f"{self.name}: a product that sums over the owner's positions is not in the CPU backend")
+        one, two, three = self.homes[a], self.homes[b], self.homes[target]
+        parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
+        parts += [self.count(rows), self.count(lanes), self.count(stmt.over), "1" if stmt.into else "0"]
+        self.line(f"product({', '.join(parts)});")
+
+    def _reduce_across(self, stmt: Reduce) -> None:
+        raise AttnUnsupportedError(f"{self.name}: a reduction along the owner's positions is not in the CPU backend")

@@ -1,0 +1,237 @@
+"""Pointwise statements and reductions as loops over vectors of lanes.
+
+Statements between two products become one loop over the vectors of a strip. What has a second dim runs in a loop over its
+rows inside it; as many statements as possible share one. A value that is read inside its loop alone is a variable and never
+stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from attncc.ir.expr import Expr, Index, Read, walk
+from attncc.tile.nodes import Init, Map, Reduce, Set, Stmt, defined
+
+from .expressions import Text
+from .frame import Home
+from .memory import Memory
+from .ready import Value, changes, reads
+
+_START = {"sum": "0", "max": "-INFINITY", "min": "INFINITY"}
+
+
+@dataclass
+class Rows:
+    """Statements that share a loop over the rows of a dim."""
+
+    dim: str
+    stmts: list[Stmt] = field(default_factory=list)
+
+
+Item = Rows | Stmt
+
+
+class Lanes(Memory):
+    """Prints `Map`, `Set`, `Reduce` and `Init`. readers: the statements that read each value. stored_homes: of values that
+    are stored."""
+
+    readers: dict[str, list[Stmt]]
+    stored_homes: dict[str, Home]
+
+    def row_of(self, stmt: Stmt, lanes: str) -> str:
+        """The dim a statement runs over beside the lanes, "" for none."""
+        match stmt:
+            case Reduce(tile=name):
+                dims = self.values[name].dims
+            case Set(acc=name) | Init(acc=name) | Map(out=name):
+                dims = self.values[name].dims
+            case _:
+                dims = ()
+        return next((d for d in dims if d != lanes), "")
+
+    def items(self, stmts: Sequence[Stmt], lanes: str) -> list[Item]:
+        """Statements in order, those with rows gathered in loops."""
+        out: list[Item] = []
+        open_rows: Rows | None = None
+        for stmt in stmts:
+            dim, need = self.row_of(stmt, lanes), reads(stmt)
+            if open_rows is not None:
+                ready = {defined(s) for s in open_rows.stmts if isinstance(s, Reduce)}
+                inside = {defined(s) for s in open_rows.stmts} | {changes(s) for s in open_rows.stmts}
+                if dim == open_rows.dim and not need & ready:
+                    open_rows.stmts.append(stmt)
+                    continue
+                if not dim and isinstance(stmt, Map) and not need & inside:
+                    out.insert(len(out) - 1, stmt)
+                    continue
+                open_rows = None
+            if dim:
+                open_rows = Rows(dim, [stmt])
+                out.append(open_rows)
+            else:
+                out.append(stmt)
+        return out
+
+    def settle(self, items: Sequence[Item], lanes: str) -> dict[str, bool]:
+        """Values defined in a lane loop: whether each must be stored."""
+        out: dict[str, bool] = {}
+        every = [s for item in items for s in (item.stmts if isinstance(item, Rows) else [item])]
+        for item in items:
+            own = item.stmts if isinstance(item, Rows) else [item]
+            for stmt in own:
+                name = defined(stmt)
+                if not name:
+                    continue
+                scope = own if isinstance(item, Rows) and not isinstance(stmt, Reduce) else every
+                inside = {id(s) for s in scope}
+                value = self.values[name]
+                apart = any(id(reader) not in inside for reader in self.readers.get(name, ()))
+                out[name] = apart or value.wide or isinstance(stmt, Init) or lanes not in value.dims
+        return out
+
+    def lane_loop(self, items: Sequence[Item], lanes: str, stored: dict[str, bool]) -> None:
+        """The loop. Values that are stored have a home by now."""
+        every = [s for item in items for s in (item.stmts if isinstance(item, Rows) else [item])]
+        for stmt in every:
+            if title := self.ready.titles.get(defined(stmt)):
+                self.line(f"/* {title} */")
+        self.lane_dim, self.lane_at = lanes, "v"
+        kept = dict(self.homes)
+        with self.inside(), self.block(f"for (long v = 0; v < {self.count(lanes)}; v += LANES)"):
+            self._show(every, lanes, vector=True)
+            for item in items:
+                if isinstance(item, Rows):
+                    self._rows(item, stored)
+                else:
+                    self._statement(item, stored)
+        self.lane_dim = self.lane_at = ""
+        self.homes = {**kept, **{n: self.stored_homes[n] for n, apart in stored.items() if apart}}
+
+    def _show(self, stmts: Sequence[Stmt], dim: str, vector: bool) -> None:
+        """Positions that are read get a name at the head of a loop."""
+        used = {e.axis for s in stmts for x in _exprs(s) for e in walk(x) if isinstance(e, Index)}
+        axes = (dim,) if dim in self.features else self.dims[dim].axes
+        for axis in axes:
+            if axis in used:
+                name = self.names.of("position", axis)
+                self.line(f"const {'vint' if vector else 'long'} {name} = {self.place(axis, dim, vector).code};")
+                self.shown[axis] = Text(name, "int", vector)
+
+    def _rows(self, rows: Rows, stored: dict[str, bool]) -> None:
+        for stmt in rows.stmts:
+            if isinstance(stmt, Reduce):
+                value = self.values[stmt.out]
+                name = self.names.of("value", stmt.out)
+                start = _START[stmt.op] if value.kind == "float" else "0"
+                if value.kind != "float" and stmt.op != "sum":
+                    start = f"{'-' if stmt.op == 'max' else ''}(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
+                self.line(f"{_type(value)} {name} = {'splat' if value.kind == 'float' else 'isplat'}({start});")
+        with self.inside(), self.block(f"for (long x = 0; x < {self.count(rows.dim)}; ++x)"):
+            self.at[rows.dim] = "x"
+            self._show(rows.stmts, rows.dim, vector=False)
+            for stmt in rows.stmts:
+                if isinstance(stmt, Reduce):
+                    self._step(stmt)
+                else:
+                    self._statement(stmt, stored)
+        for stmt in rows.stmts:
+            name = defined(stmt)
+            if not isinstance(stmt, Reduce):
+                if name and stored[name]:
+                    self.homes[name] = self.stored_homes[name]
+                elif name:
+                    self.homes.pop(name)
+            else:
+                value = self.values[stmt.out]
+                self.homes[stmt.out] = self._variable(value)
+                if stored[stmt.out]:
+                    self._store(self.stored_homes[stmt.out], value, self.names.of("value", stmt.out))
+
+    def _step(self, stmt: Reduce) -> None:
+        """One row of a reduction."""
+        name, value = self.names.of("value", stmt.out), self.values[stmt.out]
+        tile = self._value(self.values[stmt.tile], True)
+        code = self.printer.spread(tile).code
+        if stmt.op == "sum":
+            self.line(f"{name} += {f'({code})' if tile.level < 12 else code};")
+        elif value.kind != "float":
+            self.line(f"{name} = i{stmt.op}imum({name}, {code});")
+        elif stmt.out in self.ready.online:
+            self.line(f"{name} = {'greater' if stmt.op == 'max' else 'smaller'}({name}, {code});")
+        else:
+            self.line(f"{name} = {stmt.op}imum({name}, {code});")
+
+    def _statement(self, stmt: Stmt, stored: dict[str, bool]) -> None:
+        match stmt:
+            case Map(out, expr):
+                self._assign(out, expr, stored[out])
+            case Set(acc, expr):
+                self._write(acc, expr)
+            case Init(acc, _, start):
+                self._write(acc, start)
+
+    def _assign(self, name: str, expr: Expr, stored: bool) -> None:
+        value = self.values[name]
+        if value.wide:
+            self._one_by_one(name, expr)
+            return
+        if not stored and value.kind == "float" and (same := self._same(expr)) is not None:
+            self.homes[name] = same
+            return
+        code = self.printer.lanes(expr, value.kind)
+        made = self._variable(value)
+        self.line(f"const {_type(value)} {made.code} = {code};")
+        self.homes[name] = made
+        if stored:
+            self._store(self.stored_homes[name], value, made.code)
+
+    def _same(self, expr: Expr) -> Home | None:
+        """The home of a value that an expression merely names."""
+        if isinstance(expr, Read) and not expr.index and expr.source in self.homes and self.homes[expr.source].form == "lanes":
+            return self.homes[expr.source]
+        return None
+
+    def _write(self, acc: str, expr: Expr) -> None:
+        """An accumulator gets a value."""
+        value = self.values[acc]
+        if value.wide:
+            self._one_by_one(acc, expr)
+            return
+        self._store(self.homes[acc], value, self.printer.lanes(expr, value.kind))
+
+    def _one_by_one(self, name: str, expr: Expr) -> None:
+        """64-bit integers, stored lane by lane."""
+        value, home = self.values[name], self.stored_homes.get(name) or self.homes[name]
+        with self.inside():
+            self.at[self.lane_dim] = f"{self.lane_at} + l"
+            for axis in list(self.shown):
+                if self.shown[axis].lanes:
+                    self.shown[axis] = Text(f"(long){self.shown[axis].code}[l]", "int", level=14)
+            self.homes[name] = home
+            text = self.printer.converted(self.printer.scalar(expr), value.kind)
+            self.line(f"for (long l = 0; l < LANES; ++l) {home.code}[{self.offset(value, False)}] = {text.code};")
+
+    def _variable(self, value: Value) -> Home:
+        return Home(self.names.of("value", value.name), "lanes", value.kind)
+
+    def _store(self, home: Home, value: Value, code: str) -> None:
+        before = self.homes.get(value.name)
+        self.homes[value.name] = home
+        name = "store" if value.kind == "float" else "istore"
+        self.line(f"{name}({home.code} + {self.offset(value, True)}, {code});")
+        if before is not None:
+            self.homes[value.name] = before
+
+
+def _type(value: Value) -> str:
+    return "vreal" if value.kind == "float" else "vint"
+
+
+def _exprs(stmt: Stmt) -> tuple[Expr, ...]:
+    match stmt:
+        case Map(_, expr) | Set(_, expr):
+            return (expr,)
+        case Init(_, _, start):
+            return (start,)
+    return ()

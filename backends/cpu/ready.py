@@ -1,0 +1,232 @@
+"""A tile program made ready for printing.
+
+Every value gets a name of its own, blocks are opened (their titles kept), and tests that always hold are dropped: this
+printer cuts tiles at the end of the arrays, so a position is always inside its axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from attncc.ir.expr import ONE, TRUE, Apply, Const, Expr, Index, Read, Size, rebuild, walk
+from attncc.tile.nodes import (
+    Bisect,
+    Block,
+    Dot,
+    If,
+    Init,
+    Load,
+    Map,
+    Program,
+    Reduce,
+    Repeat,
+    Set,
+    Stmt,
+    Store,
+    TileLoop,
+    inner,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tile value. wide: an integer that needs 64 bits, because it comes from data. carried: an accumulator."""
+
+    name: str
+    dims: tuple[str, ...]
+    kind: str
+    wide: bool = False
+    carried: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """program: with a name for every value. titles: of blocks, by the first value they define. online: values of an online
+    normalizer."""
+
+    program: Program
+    values: Mapping[str, Value]
+    titles: Mapping[str, str]
+    online: frozenset[str]
+
+
+def prepare(program: Program) -> Ready:
+    """The program, ready."""
+    return _Preparer(program).run()
+
+
+Names = dict[str, Expr]
+"""What names of the program now stand for."""
+
+
+class _Preparer:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.values: dict[str, Value] = {s.name: Value(s.name, (), s.kind) for s in program.scalars}
+        self.titles: dict[str, str] = {}
+        self.title = ""
+        self.kind = ""
+        self.online: set[str] = set()
+        self.kinds = {a.name: a.kind for a in program.args}
+
+    def run(self) -> Ready:
+        body = self.body(self.program.body, {})
+        return Ready(replace(self.program, body=body), self.values, self.titles, frozenset(self.online))
+
+    def body(self, body: tuple[Stmt, ...], names: Names) -> tuple[Stmt, ...]:
+        out: list[Stmt] = []
+        for stmt in body:
+            if isinstance(stmt, Block):
+                self.title, self.kind = stmt.title, stmt.kind
+                out += self.body(stmt.body, names)
+                self.title = self.kind = ""
+            elif (made := self.statement(stmt, names)) is not None:
+                out.append(made)
+        return tuple(out)
+
+    def statement(self, stmt: Stmt, names: Names) -> Stmt | None:
+        """The statement with new names, None for one that only names a constant or another value. What it defines goes to
+        `names`."""
+
+        def old(name: str) -> str:
+            now = names.get(name)
+            return now.source if isinstance(now, Read) else name
+
+        def text(expr: Expr) -> Expr:
+            return _settled(_renamed(expr, names))
+
+        match stmt:
+            case Load(out, _, index, dims, _, fill):
+                index = tuple(text(x) for x in index)
+                kind = self.kinds[stmt.arg]
+                made = self.define(out, names, dims, kind, kind == "int")
+                return replace(stmt, out=made, index=index, fill=None if fill is None else text(fill))
+            case Init(acc, dims, start, kind):
+                start = text(start)
+                return replace(stmt, acc=self.define(acc, names, dims, kind, kind == "int", carried=True), start=start)
+            case Map(out, expr, dims, kind):
+                expr = text(expr)
+                if (isinstance(expr, Const) and kind == "bool") or self.alias(expr, dims, kind):
+                    names[out] = expr
+                    return None
+                return replace(stmt, out=self.define(out, names, dims, kind, kind == "int" and self.wide(expr)), expr=expr)
+            case Set(acc, expr):
+                return replace(stmt, acc=old(acc), expr=text(expr))
+            case Dot(a, b, _, dims, out, into):
+                a, b, into = old(a), old(b), old(into)
+                return replace(stmt, a=a, b=b, into=into, out=self.define(out, names, dims, "float") if out else "")
+            case Reduce(out, _, tile, _, dims):
+                tile = old(tile)
+                found = self.values[tile]
+                return replace(stmt, tile=tile, out=self.define(out, names, dims, found.kind, found.wide))
+            case Store(_, index, tile):
+                return replace(stmt, index=tuple(text(x) for x in index), tile=old(tile))
+            case Bisect(out, _, low, high, cond):
+                low, high, cond = text(low), text(high), text(cond)
+                return replace(stmt, low=low, high=high, cond=cond, out=self.define(out, names, (), "int"))
+            case TileLoop(counter=counter, lets=lets, body=body):
+                count, inside = text(stmt.count), dict(names)
+                counter = self.define(counter, inside, (), "int")
+                lets = self.body(lets, inside)
+                starts = tuple(_settled(_renamed(e, inside)) for e in stmt.starts)
+                return replace(stmt, counter=counter, count=count, lets=lets, starts=starts, body=self.body(body, inside))
+            case If(cond, body):
+                return replace(stmt, cond=text(cond), body=self.body(body, dict(names)))
+            case Repeat(_, body):
+                return replace(stmt, body=self.body(body, dict(names)))
+        raise TypeError(stmt)
+
+    def define(self, name: str, names: Names, dims: tuple[str, ...], kind: str, wide: bool = False, carried: bool = False) -> str:
+        made, number = name, 2
+        while made in self.values:
+            made, number = f"{name}_{number}", number + 1
+        names[name] = Read(made, (), kind)
+        self.values[made] = Value(made, dims, kind, wide, carried)
+        if self.kind == "online":
+            self.online.add(made)
+        if self.title:
+            self.titles[made], self.title = self.title, ""
+        return made
+
+    def alias(self, expr: Expr, dims: tuple[str, ...], kind: str) -> bool:
+        """Whether an expression is another value, one that does not change."""
+        found = self.values.get(expr.source) if isinstance(expr, Read) and not expr.index else None
+        return found is not None and not found.carried and found.dims == dims and found.kind == kind
+
+    def wide(self, expr: Expr) -> bool:
+        return any(isinstance(e, Read) and e.source in self.values and self.values[e.source].wide for e in walk(expr))
+
+
+def _renamed(expr: Expr, names: Mapping[str, Expr]) -> Expr:
+    if isinstance(expr, Read) and not expr.index and expr.source in names:
+        return names[expr.source]
+    return rebuild(expr, lambda child: _renamed(child, names))
+
+
+def _settled(expr: Expr) -> Expr:
+    """Without tests that a position inside its axis passes."""
+    expr = rebuild(expr, _settled)
+    match expr:
+        case Apply("le", (Index() as at, Apply("min", (a, b)))):
+            return _both(Apply("le", (at, a)), Apply("le", (at, b)))
+        case Apply("le", (Apply("max", (a, b)), Index() as at)):
+            return _both(Apply("le", (a, at)), Apply("le", (b, at)))
+        case Apply("le", (Index(a), Apply("sub", (Size(b), one)))) if a == b and one == ONE:
+            return TRUE
+        case Apply("lt", (Index(a), Size(b))) if a == b:
+            return TRUE
+        case Apply("le", (Const(0), Index())):
+            return TRUE
+        case Apply("and", (a, b)):
+            return b if a == TRUE else a if b == TRUE else expr
+        case Apply("where", (c, a, _)) if c == TRUE:
+            return a
+    return expr
+
+
+def _both(a: Expr, b: Expr) -> Expr:
+    return _settled(Apply("and", (_settled(a), _settled(b))))
+
+
+def reads(stmt: Stmt) -> set[str]:
+    """Names of the tile values that a statement itself reads, accumulators it adds to included."""
+    match stmt:
+        case Load(_, _, index, _, _, fill):
+            return _names(*index, *(() if fill is None else (fill,)))
+        case Init(_, _, start):
+            return _names(start)
+        case Map(_, expr):
+            return _names(expr)
+        case Set(_, expr):
+            return _names(expr)
+        case Dot(a, b, into=into):
+            return {a, b, into} - {""}
+        case Reduce(tile=tile):
+            return {tile}
+        case Store(_, index, tile):
+            return {tile} | _names(*index)
+        case Bisect(_, _, low, high, cond):
+            return _names(low, high, cond)
+        case TileLoop(count=count, starts=starts):
+            return _names(count, *starts)
+        case If(cond):
+            return _names(cond)
+    return set()
+
+
+def changes(stmt: Stmt) -> str:
+    """The accumulator that a statement changes, "" for none."""
+    match stmt:
+        case Set(acc) | Dot(into=acc):
+            return acc
+    return ""
+
+
+def deep_reads(stmt: Stmt) -> set[str]:
+    """What a statement and all inside it read."""
+    return reads(stmt).union(*(deep_reads(s) for s in inner(stmt)))
+
+
+def _names(*exprs: Expr) -> set[str]:
+    return {e.source for x in exprs for e in walk(x) if isinstance(e, Read) and not e.index}
