@@ -2,15 +2,29 @@
 
 from dataclasses import replace
 
-import attncc
 import pytest
+
+import attncc
 from attncc.errors import AttnInternalError
 from attncc.ir.expr import Apply, Const, Index, Read, Size
 from attncc.ir.sizes import scalar
 from attncc.schedules.costs import flops, traffic
 from attncc.schedules.plan import Fused, plan
 from attncc.tile.nodes import (
-    Arg, Block, Dim, Dot, Init, Load, Map, Program, Reduce, Set, Store, TileLoop, statements, value,
+    Arg,
+    Block,
+    Dim,
+    Dot,
+    Init,
+    Load,
+    Map,
+    Program,
+    Reduce,
+    Set,
+    Store,
+    TileLoop,
+    statements,
+    value,
 )  # fmt: skip
 from attncc.tile.show import show
 from attncc.tile.verify import verify
