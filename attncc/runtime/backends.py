@@ -41,7 +41,7 @@ class Backend(Protocol):
     def notes(self, program: Program) -> list[tuple[str, str, str]]: ...
 
 
-BY_DEVICE: dict[str, tuple[str, ...]] = {"cuda": ("triton", "eager"), "cpu": ("cpu", "eager")}
+BY_DEVICE: dict[str, tuple[str, ...]] = {"cuda": ("triton", "eager"), "cpu": ("eager",)}
 """Device type -> backends in order of preference; the first one that is there and takes the program runs it."""
 
 
