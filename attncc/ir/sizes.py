@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import AttnShapeError, AttnUnsupportedError, AttnValueError
+from ..errors import AttnShapeError, AttnUnsupportedError, AttnValueError, Span
 from .expr import Apply, Const, Expr, Read, Size, walk
 from .nodes import Axis, Input, Program
 
@@ -109,15 +109,40 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
     while progress:
         progress = False
         for axis in program.axes:
-            progress |= extend(axis, sizes)
+            try:
+                progress |= extend(axis, sizes)
+            except (AttnShapeError, AttnValueError) as error:
+                message = error.message if axis.name in error.message else f"axis '{axis.name}' gets no size: {error.message}"
+                raise type(error)(message, _place(program, axis), "pass tensors whose sizes fit, or change the parameters") from None
         for tensor in program.inputs:
             for dim, length in zip(tensor.dims, shapes[tensor.name], strict=True):
                 progress |= _from_dim(dim, length, sizes)
     missing = [a.name for a in program.axes if a.name not in sizes]
     if missing:
+        _divides(program, shapes, sizes)
         raise AttnShapeError(f"the size of axis '{missing[0]}' does not follow from the tensors", None, "give it in 'where'")
     _agree(program, shapes, sizes)
     return sizes
+
+
+def _place(program: Program, axis: Axis) -> Span | None:
+    """The input that has an axis, or has one that its size is worked out from."""
+    names = {axis.name} | ({e.axis for e in walk(axis.size) if isinstance(e, Size)} if axis.size is not None else set())
+    return next((i.span for i in program.inputs if any(names & set(d) for d in i.dims)), None)
+
+
+def _divides(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> None:
+    """Raise AttnShapeError for a stored product whose known axes do not divide it."""
+    for tensor in program.inputs:
+        for n, (dim, length) in enumerate(zip(tensor.dims, shapes[tensor.name], strict=True)):
+            known = [a for a in dim if a in sizes]
+            rest = math.prod(sizes[a] for a in known)
+            if len(known) == len(dim) - 1 and (rest == 0 or length % rest):
+                shown = " * ".join(f"{a} = {sizes[a]}" for a in known)
+                raise AttnShapeError(
+                    f"dim {n} of '{tensor.name}' has size {length}, which is no multiple of {rest} ({shown}) in [{dims_text(tensor)}]",
+                    tensor.span,
+                )
 
 
 def extend(axis: Axis, sizes: dict[str, int]) -> bool:

@@ -80,6 +80,12 @@ class Op:
         for name, t in named.items():
             if name in given:
                 raise AttnTypeError(f"input '{name}' is given by position and by name", self._decl.span)
+            if name in self._specs.off and name not in self._inputs:
+                raise AttnTypeError(
+                    f"input '{name}' is not used with these parameters",
+                    self._specs.off[name],
+                    "leave it out, or change the parameters in this condition",
+                )
             if name not in self._inputs:
                 kind = "a parameter: give it to attncc.load or attncc.compile" if name in self._specs.params else "not an input"
                 raise AttnNameError(f"'{name}' is {kind}", self._decl.span, f"inputs: {', '.join(self._inputs)}")
@@ -92,6 +98,9 @@ class Op:
                 raise AttnTypeError(
                     f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._decl.span, "torch.as_tensor(x)"
                 )
+            if t.layout is not torch.strided or t.is_nested:
+                kind = "nested" if t.is_nested else str(t.layout)
+                raise AttnTypeError(f"'{name}' must be a dense tensor, found one that is {kind}", self._decl.span, "x.to_dense()")
             out[name] = t
         return out
 

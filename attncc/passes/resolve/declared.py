@@ -23,13 +23,17 @@ from .values import Absent
 
 @dataclass(frozen=True)
 class Declared:
-    """A pattern's names for given parameters: every input that can be given, every parameter, the outputs of a plain call."""
+    """A pattern's names for given parameters: every input that can be given, every parameter, the outputs of a plain call.
+
+    types: declarations of the parameters. off: inputs that these parameters switch off, with their conditions.
+    """
 
     inputs: tuple[InputSpec, ...]
     params: tuple[str, ...]
     outputs: tuple[str, ...]
     scope: Scope
     types: Mapping[str, tree.Param]
+    off: Mapping[str, Span]
 
 
 def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -> Declared:
@@ -43,15 +47,18 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
         scope.get(name)
     register_wheres(scope, sig)
     inputs: list[InputSpec] = []
+    off: dict[str, Span] = {}
     for spec, _ in expand_inputs(scope, decl.inputs):
         on = True
         if spec.decl.cond is not None and not spec.decl.optional:
             scope.names.setdefault(spec.name, Absent(spec.name))
             on = _static_or_true(scope, spec)
+            if not on:
+                off[spec.name] = spec.decl.cond.span
         if on and not any(spec.name == other.name for other in inputs):
             inputs.append(spec)
     outputs = [name for name, optional in _output_names(scope, decl) if not optional]
-    return Declared(tuple(inputs), tuple(sig.params), tuple(outputs), scope, sig.params)
+    return Declared(tuple(inputs), tuple(sig.params), tuple(outputs), scope, sig.params, off)
 
 
 def _static_or_true(scope: Scope, spec: InputSpec) -> bool:

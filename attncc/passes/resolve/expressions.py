@@ -47,6 +47,8 @@ def to_expr(scope: Scope, value: Value, span: Span, what: str = "a number or a t
     if isinstance(value, EXPR_TYPES):
         return value
     if is_number(value):
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise AttnValueError("this whole number does not fit into 64 bits", span, "write it as a float: 1e30")
         return Const(value)
     if isinstance(value, AxisRef):
         return value.size() if scope.sizing else value.index()

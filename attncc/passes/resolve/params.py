@@ -35,6 +35,8 @@ def check_param(name: str, kind: tree.Type, given: Any, span: Span | None, scope
                 return given
             raise bad("true or false")
         case "int":
+            if isinstance(given, int) and not -(2**63) <= given < 2**63:
+                raise bad("a whole number that fits into 64 bits")
             if isinstance(given, EXPR_TYPES) or (isinstance(given, int) and not isinstance(given, bool)):
                 return given
             if isinstance(given, float) and given.is_integer():
