@@ -186,7 +186,8 @@ class Printer:
             return Text(f"{cond.at(3)} ? {a.at(3)} : {b.at(3)}", kind, False, 2, wide)
         a, b = self.spread(a), self.spread(b)
         if not cond.lanes:
-            return Text(f"{cond.at(3)} ? {a.at(3)} : {b.at(3)}", kind, True, 2, wide)
+            vector = "vreal" if kind == "float" else "vint"
+            return Text(f"{cond.at(3)} ? ({vector}){a.at(14)} : ({vector}){b.at(14)}", kind, True, 2, wide)
         return Text(f"{'pick' if kind == 'float' else 'ipick'}({cond.code}, {a.code}, {b.code})", kind, True, _ATOM, wide)
 
     def _function(self, op: str, a: Text) -> Text:
