@@ -46,12 +46,12 @@ class Gradient(Protocol):
 
 
 @contextmanager
-def recording() -> Iterator[None]:
-    """Autograd on, also inside the kernel of an operator, where dispatch passes it by."""
+def dispatching() -> Iterator[None]:
+    """Inside the kernel of an operator: let dispatch reach autograd again, which it passes by there."""
     include, exclude = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
     for key in AUTOGRAD:
         exclude = exclude.remove(key)
-    with torch._C._ForceDispatchKeyGuard(include, exclude), torch.enable_grad():
+    with torch._C._ForceDispatchKeyGuard(include, exclude):
         yield
 
 
@@ -74,7 +74,7 @@ class Recompute:
     def backward(
         self, inputs: Tensors, saved: Sequence[torch.Tensor], grads: Tensors, needs: Sequence[str]
     ) -> dict[str, torch.Tensor]:
-        with recording():
+        with dispatching(), torch.enable_grad():
             leaves = {n: t.detach().requires_grad_(n in needs) for n, t in inputs.items()}
             found = self._eager(leaves)
             pairs = [(found[o], g) for o, g in grads.items() if found[o].requires_grad]

@@ -22,7 +22,7 @@ from ..ir.nodes import Dims, Program
 from ..ir.printer import show
 from ..ir.sizes import solve
 from .backends import Backend, named
-from .gradient import Gradient, gradient
+from .gradient import Gradient, dispatching, gradient
 
 _library = torch.library.Library("attncc", "FRAGMENT")
 _made: dict[str, Operator] = {}
@@ -108,7 +108,7 @@ class _Kernels:
         self.floats = [k == "float" for k in self.kinds]
 
     def forward(self, *tensors: torch.Tensor) -> Any:
-        with torch.no_grad():
+        with dispatching(), torch.no_grad():  # a program may differentiate something itself
             found, saved = self.way.forward(dict(zip(self.inputs, tensors, strict=True)))
         results = _own([*(found[o] for o in self.outputs), *saved], tensors)
         return results[0] if len(results) == 1 else tuple(results)

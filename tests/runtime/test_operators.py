@@ -94,3 +94,10 @@ def test_names_that_python_reserves() -> None:
     out = f(x, x)
     torch.testing.assert_close(out[0], x * x)
     torch.testing.assert_close(f(**{"global": x, "lambda": x}, outputs=("class",)), x * x)
+
+
+def test_a_gradient_inside_a_pattern() -> None:
+    f = attncc.compile("pattern f(x[n], w[n]) -> g[n], l { l = sum(w * x ^ 3)   g = stop_grad(grad(l, x)) }")
+    made = operator(f.ir, named("eager"), ("g", "l"))
+    x, w = torch.randn(4, requires_grad=True), torch.randn(4)
+    torch.testing.assert_close(made.overload(x, w)[0], 3 * w * x.detach() ** 2)
