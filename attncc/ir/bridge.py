@@ -131,8 +131,8 @@ class ToSympy:
                 return a * b
             case "neg", [a]:
                 return -a
-            case (("floordiv" | "mod" | "cdiv" | "exact"), [_, b]) if b == 0:
-                return None
+            case (("floordiv" | "mod" | "cdiv" | "exact"), [_, b]) if b == 0 or b.has(sympy.Piecewise):
+                return None  # sympy takes the power -1 into a Piecewise, where a branch may be 0
             case (("floordiv" | "mod" | "cdiv" | "min" | "max"), [a, b]):
                 return getattr(self, op)(a, b)
             case "exact", [a, b]:

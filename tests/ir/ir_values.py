@@ -110,14 +110,10 @@ def value(expr: Expr, at: Mapping[str, int], sizes: Mapping[str, int], read: Cal
         case Apply("where", (cond, yes, no)):
             found = inner(yes if inner(cond) else no)
             return {"float": real, "int": int, "bool": bool}[kind_of(expr)](found)
-        case Apply("and", (a, b)):
-            return bool(inner(a) and inner(b))
-        case Apply("or", (a, b)):
-            return bool(inner(a) or inner(b))
         case Apply(op, args):
             parts = [inner(a) for a in args]
-            if op == "not":
-                return not parts[0]
+            if op in ("and", "or", "not"):  # elementwise: no operand is passed over
+                return not parts[0] if op == "not" else all(parts) if op == "and" else any(parts)
             if op in COMPARE:
                 return bool(COMPARE[op](*parts))
             if op == "isnan":

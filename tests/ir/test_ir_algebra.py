@@ -199,6 +199,13 @@ def test_facts_are_those_of_the_expression():
     assert to_sympy(some, nonempty=True) == sympy.true
 
 
+@pytest.mark.parametrize("op", ["i div {}", "i mod {}", "cdiv(i, {})", "i /! {}"])
+def test_a_divisor_that_is_chosen_stays_a_divisor(op):
+    expr = parse_expr(op.format("where(c[], j, 0)"), KINDS)
+    assert simplify_int(expr) == expr
+    assert from_sympy(to_sympy(expr)) == expr
+
+
 def test_axes_are_kept_when_asked():
     text = parse_expr("j + i + 0 * i + (k - k + 1 - 1)")
     assert show_expr(simplify_int(text)) == "i + j"
