@@ -31,6 +31,7 @@ def _(node: tree.Call, scope: Scope) -> Value:
     name = name_of(scope, node.fn)
     if name is None:
         raise AttnTypeError("this cannot be called", node.span)
+    scope.builder.budget.spend(node.span)
     if scope.depth > MAX_DEPTH:
         raise AttnTypeError(f"calls are nested more than {MAX_DEPTH} deep", node.span, "a definition must not call itself")
     if isinstance(node.fn, tree.Bracket):

@@ -12,6 +12,7 @@ from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, AttnValueEr
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild
 from ...ir.ops import OPS
 from ...language import tree
+from .budget import bounded, counted, power
 from .scope import Scope, is_plain
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, RowsAt, Several, Value, is_number, is_static, lift
 
@@ -30,7 +31,7 @@ def _exact(a: Any, b: Any) -> Any:
 
 STATIC: dict[str, Callable[..., Any]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "div": lambda a, b: a / b, "exact": _exact,
-    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "pow": lambda a, b: a**b, "neg": lambda a: -a,
+    "floordiv": lambda a, b: a // b, "mod": lambda a, b: a % b, "pow": power, "neg": lambda a: -a,
     "and": lambda a, b: a and b, "or": lambda a, b: a or b, "not": lambda a: not a,
     "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "le": lambda a, b: a <= b, "lt": lambda a, b: a < b,
     "ge": lambda a, b: a >= b, "gt": lambda a, b: a > b, "cdiv": lambda a, b: -(-a // b),
@@ -94,9 +95,9 @@ def make(scope: Scope, op: str, span: Span, *args: Value) -> Value:
     def one(*vals: Value) -> Value:
         if all(is_number(v) for v in vals) and op in STATIC:
             try:
-                return STATIC[op](*vals)
+                return bounded(STATIC[op](*vals))
             except (ValueError, OverflowError, ZeroDivisionError, TypeError) as reason:
-                if op in ("exact", "floordiv", "mod", "div", "isqrt", "floor"):
+                if op in ("exact", "floordiv", "mod", "div", "isqrt", "floor") or isinstance(reason, OverflowError):
                     kind = AttnTypeError if isinstance(reason, TypeError) else AttnValueError
                     raise kind(f"cannot work this out: {reason}", span, "change the parameters or sizes it comes from") from None
         if op in ("eq", "ne") and all(is_static(v) for v in vals):
@@ -105,8 +106,9 @@ def make(scope: Scope, op: str, span: Span, *args: Value) -> Value:
             if is_static(v) and not is_number(v):
                 raise AttnTypeError(f"'{OPS[op].infix or op}' does not take {describe(v)}", span)
         exprs = tuple(to_expr(scope, v, span) for v in vals)
+        made = scope.builder.budget.weigh(Apply(op, exprs), span)
         check_kinds(op, exprs, span)
-        return Apply(op, exprs)
+        return made
 
     try:
         return lift(one, *args)
@@ -394,9 +396,7 @@ def _(node: tree.Range, scope: Scope) -> Value:
     start, stop = static(scope, node.start, "this range"), static(scope, node.stop, "this range")
     if isinstance(start, bool) or isinstance(stop, bool) or not isinstance(start, int) or not isinstance(stop, int):
         raise AttnTypeError("a range runs between two whole numbers", node.span)
-    if stop - start > 100_000:
-        raise AttnTypeError("a static range may hold 100000 numbers at most", node.span)
-    return list(range(start, stop + 1))
+    return counted(start, stop, 1, node.span)
 
 
 @value.register

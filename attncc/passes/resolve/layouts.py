@@ -73,7 +73,7 @@ class AxisMaker:
             names = [n for n, _ in expand_name(self.scope, where.left)]
             if parts is not None:
                 if not parts:
-                    raise AttnValueError(f"axis '{names[0]}' is the sum of no axes", where.span, "a direct sum has a part or more")
+                    raise AttnValueError(f"axis '{names[0]}' is the sum of no axes", where.span, "name a part or more")
                 self._sum(names[0], parts)
             elif isinstance(where.right, tree.Product):
                 found = self.scope.find_axis(names[0])

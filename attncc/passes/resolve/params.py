@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import AttnTypeError, AttnValueError, Span
 from ...ir.expr import axes_of
 from ...language import tree
+from .budget import repeated
 from .expressions import name_text, static, to_expr, value
 from .scope import Scope
 from .values import EXPR_TYPES, Absent, Lazy, PackOf, Value, is_number
@@ -91,7 +92,7 @@ def _list_param(
             raise bad(f"a list ({type_text(kind)})")
         if length is None:
             return given  # one value for every axis of a pack whose rank is not known yet
-        given = [given] * length
+        given = repeated(given, length, name, span)
     if length is not None and len(given) != length:
         raise bad(f"a list of {length}")
     out = [check_param(f"{name}[{n}]", kind.items[0], g, span, scope) for n, g in enumerate(given)]

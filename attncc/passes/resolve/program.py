@@ -10,6 +10,7 @@ from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, Source, Spa
 from ...ir.nodes import Input, Program
 from ...language import tree
 from . import calls, reads  # noqa: F401  both register how their syntax nodes are resolved
+from .budget import MAX_DIMS
 from .declared import absent_axes, check_known, is_on
 from .finish import finish
 from .layouts import AxisMaker
@@ -70,6 +71,8 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     for spec, env in specs:
         with scope_env(scope, env):
             dims = maker.dims(spec.decl.dims)
+        if len(dims) > MAX_DIMS:
+            raise AttnTypeError(f"'{spec.name}' has {len(dims)} dims, a tensor has {MAX_DIMS} at most", spec.span)
         kind = spec.decl.type if spec.decl.type in ("int", "bool") else "float"
         builder.inputs[spec.name] = Input(spec.name, dims, kind or "float", spec.decl.type == "const", spec.span)
         axes = tuple(a for dim in dims for a in dim)

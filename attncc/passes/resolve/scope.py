@@ -10,9 +10,8 @@ from ...errors import AttnNameError, AttnTypeError, Span
 from ...ir.expr import Along, Apply, Expr, Index, Read, Reduce, Size, axes_of, kind_of, sources_of, substitute, walk
 from ...ir.nodes import Assign, Axis, Check, Input, Node
 from ...language import tree
+from .budget import MAX_NODES, Budget
 from .values import AxisRef, Lazy, PackOf, Value
-
-MAX_NODES = 20_000
 
 
 @dataclass
@@ -50,6 +49,7 @@ class Builder:
         self.taken: set[str] = set()
         self.sums: dict[tuple[tuple[str, ...], ...], str] = {}
         self.count = 0
+        self.budget = Budget()
         self.contracted: set[str] = set()  # axes summed by a dot in the expression being resolved
 
     def fresh(self, name: str) -> str:

@@ -10,6 +10,7 @@ from ...ir.expr import Along, Apply, Expr, Read, Reduce, axes_of, kind_of, sourc
 from ...ir.nodes import Assign, Carry, Check, Fold, Node
 from ...ir.ops import widest
 from ...language import tree
+from .budget import counted
 from .expressions import conjunction, name_text, static_bool, to_expr, value, whole
 from .layouts import AxisMaker
 from .names import descend
@@ -28,6 +29,7 @@ class Returned(Exception):
 def run(scope: Scope, body: tuple[tree.Stmt, ...]) -> None:
     """Resolve statements in order."""
     for stmt in body:
+        scope.builder.budget.spend(stmt.span)
         statement(stmt, scope)
 
 
@@ -252,7 +254,7 @@ def _steps(scope: Scope, node: tree.Fold) -> list[Any] | tuple[Value, Value, Val
         with scope.mode(sizing=True, integral=True):
             start, stop = value(node.range.start, scope), value(node.range.stop, scope)
         if isinstance(start, int) and isinstance(stop, int):
-            return list(range(start, stop + (1 if step > 0 else -1), step))
+            return counted(start, stop, step, node.range.span)
         for bound in (start, stop):
             e = to_expr(scope, bound, node.range.span)
             if axes_of(e) or kind_of(e) != "int":
