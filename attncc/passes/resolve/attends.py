@@ -291,6 +291,8 @@ def _emit_one(scope: Scope, named: tree.Named, draft: Draft) -> None:
         return
     e = _logs(scope, draft, to_expr(scope, got, named.value.span))
     unique = scope.builder.fresh(name)
+    if unique in scope.attend.locals:  # emit p = p: the stored value is another one than the pair value
+        unique = scope.builder.fresh(name)
     draft.emits.append(Assign(unique, axes_of(e), kind_of(e), e, named.span))
     draft.emitted.append((name, unique))
     scope.names[name] = reference(unique, axes_of(e), kind_of(e))
