@@ -1,0 +1,176 @@
+"""Programs that are wrong: `Bad(name, text, error, message, help)`. The mark ▸ in a text stands where the error must point.
+
+`p(body)` wraps statements in a pattern with inputs q[b, i, d], k[b, j, d], v[b, j, e] and output o[b, i, e].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from attncc.errors import (
+    AttnAbsentError,
+    AttnError,
+    AttnNameError,
+    AttnShapeError,
+    AttnSyntaxError,
+    AttnTypeError,
+    AttnValueError,
+)
+
+MARK = "▸"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A wrong program. `call`: it compiles, and a call of it fails."""
+
+    name: str
+    text: str
+    error: type[AttnError]
+    message: str
+    help: str = ""
+    call: bool = False
+
+    @property
+    def source(self) -> str:
+        return self.text.replace(MARK, "")
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """1-based line and column of the mark."""
+        before, mark, _ = self.text.partition(MARK)
+        return (before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1) if mark else None
+
+
+def p(body: str, out: str = "o[b, i, e]", params: str = "", more: str = "") -> str:
+    """A pattern around some statements."""
+    return f"pattern p(q[b, i, d], k[b, j, d], v[b, j, e]{more}{'; ' if params else ''}{params}) -> {out} {{\n{body}\n}}\n"
+
+
+def a(clauses: str) -> str:
+    """A pattern around the clauses of an attend over j."""
+    return p(f"attend o over j {{ {clauses} }}")
+
+
+WHOLE = "attend o over j { score dot(q, k)  normalize softmax  mix v }\n"
+
+SYNTAX = [
+    Bad("end too soon", "pattern p(q[b]) -> o[b] { o = q▸", AttnSyntaxError, "expected '}' to close the pattern opened at column 1"),
+    Bad("bracket left open", "pattern p(q[b]) -> o[b] {\n  o = (q\n▸}\n", AttnSyntaxError, "expected ')'"),
+    Bad("operator without operand", p("o = q +▸\n").replace("+▸\n\n", "+\n▸"), AttnSyntaxError, "expected an expression"),
+    Bad("python power", p("o = q ▸** 2"), AttnSyntaxError, "'**' is not part of the language", "'^'"),
+    Bad("python matrix product", p("o = q ▸@ k"), AttnSyntaxError, "'@' is not part of the language", "sum[m]"),
+    Bad("C and", p("o = q ▸&& k"), AttnSyntaxError, "'&&' is not part of the language", "'and'"),
+    Bad("comparison for assignment", p("o ▸== q"), AttnSyntaxError, "expected '='", "one '='"),
+    Bad("single quotes", p("x = ▸'a'"), AttnSyntaxError, "is not part of the language", "double quotes"),
+    Bad("string left open", p('x = ▸"a'), AttnSyntaxError, "not closed on its line"),
+    Bad("no outputs", "pattern p(q[b]) ▸{ o = q }", AttnSyntaxError, "expected '->'", "a pattern names its outputs"),
+    Bad("nothing after the arrow", "pattern p(q[b]) -> ▸{ o = q }", AttnSyntaxError, "expected a name"),
+    Bad("reserved word as a name", "pattern p(▸if[b]) -> o[b] { o = if }", AttnSyntaxError, "the reserved word 'if'"),
+    Bad("optional mark after the type", "pattern p(q[b], m[b]: bool▸?) -> o[b] { o = q }", AttnSyntaxError, "found '?'", "before its type"),
+    Bad("type of a parameter", "pattern p(q[b]; n: ▸integer = 1) -> o[b] { o = q }", AttnSyntaxError, "unknown type 'integer'", "write 'int'"),
+    Bad("type of an input", "pattern p(q[b]: ▸floaty) -> o[b] { o = q }", AttnSyntaxError, "'floaty' is no type of a tensor"),
+    Bad("parameter without a type", "pattern p(q[b]; n ▸= 1) -> o[b] { o = q }", AttnSyntaxError, "expected ':'", "a parameter needs a type"),
+    Bad("character", p("o = q ▸× k"), AttnSyntaxError, "the character '×' (U+00D7) may not appear here"),
+    Bad("number with letters", p("o = q * ▸2x"), AttnSyntaxError, "'2x' is no number", "a product needs '*'"),
+    Bad("clause outside an attend", p("score ▸dot(q, k)"), AttnSyntaxError, "expected", "only inside an attend"),
+    Bad("comprehension", p("x = [q ▸for n in 0 .. 3]"), AttnSyntaxError, "", "no comprehensions"),
+]  # fmt: skip
+
+NAMES = [
+    Bad("unknown name", a("score dot(q, ▸kk)  normalize softmax  mix v"), AttnNameError, "unknown name 'kk'", "did you mean 'k'?"),
+    Bad("unknown function", a("score ▸dott(q, k)  normalize softmax  mix v"), AttnNameError, "unknown function 'dott'", "did you mean 'dot'?"),
+    Bad("unknown normalizer", a("score dot(q, k)  normalize ▸softmx  mix v"), AttnNameError, "unknown function 'softmx'", "'softmax'"),
+    Bad("unknown axis in over", p("attend o over ▸jj { score dot(q, k)  normalize softmax  mix v }"), AttnNameError, "unknown axis 'jj'", "axes here: b, d, e, i, j"),
+    Bad("unknown axis in a reducer", p("o = sum[▸z](q)"), AttnNameError, "unknown axis 'z'", "axes here"),
+    Bad("unknown axis on the left", p("x[b, ▸z] = q\n" + WHOLE), AttnNameError, "unknown axis 'z'"),
+    Bad("unknown axis in a read", p("o = v[▸z = i]"), AttnNameError, "unknown axis 'z'"),
+    Bad("unknown bundle", "pattern p(▸*: stuff) -> o[b] { o = x }", AttnNameError, "unknown bundle 'stuff'", "bundles: none"),
+    Bad("unknown name in where", "pattern p(q[b]) -> o[b] where b = ▸h * n { o = q }", AttnNameError, "unknown name 'h'"),
+    Bad("unknown option of softmax", a("score dot(q, k)  normalize softmax(s; temp = ▸2)  mix v"), AttnNameError, "'softmax' has no option 'temp'", "sink"),
+    Bad("unknown option of a definition", "define f(x; n: int = 1) = x\npattern p(q[b]) -> o[b] { o = f(q; ▸m = 2) }", AttnNameError, "'f' has no input or parameter 'm'"),
+    Bad("output never assigned", p("x = q").replace("-> o", "-> ▸o"), AttnNameError, "output 'o' is never assigned"),
+    Bad("assigned twice", p(WHOLE + "x = q\n▸x = k"), AttnNameError, "'x' is assigned twice", "only a fold"),
+    Bad("input assigned", p("▸q = k"), AttnNameError, "'q' already names something else", "inputs, parameters and axes cannot be assigned"),
+    Bad("input declared twice", "pattern p(q[b, i], ▸q[b, i]) -> o[b, i] { o = q }", AttnNameError, "input 'q' is declared twice", "exclude each other"),
+    Bad("pattern declared twice", "pattern p(q[b]) -> o[b] { o = q }\n▸pattern p(q[b]) -> o[b] { o = q }", AttnNameError, "pattern 'p' is declared twice", "rename one"),
+    Bad("definition declared twice", "define f(x) = x\n▸define f(x) = x\npattern p(q[b]) -> o[b] { o = f(q) }", AttnNameError, "'f' is declared twice"),
+    Bad("axis and tensor", "pattern p(q[▸b, i], b[i]) -> o[b, i] { o = q * b }", AttnNameError, "'b' is an axis here and something else elsewhere", "rename one"),
+    Bad("axis and parameter", "pattern p(q[b, ▸i]; i: int = 1) -> o[b, i] { o = q }", AttnNameError, "'i' is an axis here and something else elsewhere"),
+    Bad("not carried by a fold", p("fold t in 0 .. 3 { x = q }\no = ▸x"), AttnNameError, "unknown name 'x'"),
+    Bad("input on condition of data", "pattern p(q[b], r[b] if ▸q > 0) -> o[b] { o = q }", AttnNameError, "unknown name 'q'", "may use parameters"),
+    Bad("no pattern at all", "# nothing\n", AttnNameError, "declares no pattern"),
+    Bad("empty text", "", AttnNameError, "declares no pattern"),
+]  # fmt: skip
+
+AXES_AND_KINDS = [
+    Bad("output with too few axes", p("o = q * k").replace("-> o", "-> ▸o"), AttnTypeError, "output 'o' depends on axis 'd'"),
+    Bad("left side with too few axes", p("▸x[b, i] = q\n" + WHOLE), AttnTypeError, "its value depends on 'd' too", "sum[d]"),
+    Bad("axis twice in an input", "pattern p(▸q[b, b]) -> o[b] { o = q }", AttnTypeError, "'q' names an axis twice", "c'"),
+    Bad("axis twice in over", p("attend o over (j, ▸j) { score dot(q, k)  normalize softmax  mix v }"), AttnTypeError, "axis 'j' is named twice"),
+    Bad("sum over an axis that is not there", p("x = ▸sum[i](k)\n" + WHOLE), AttnTypeError, "nothing here depends on axis 'i'", "i.size"),
+    Bad("float as a mask", a("score dot(q, k)  mask ▸i - j  normalize softmax  mix v"), AttnTypeError, "a mask is a condition", "belongs in 'score'"),
+    Bad("condition as a score", a("score ▸i < j  normalize softmax  mix v"), AttnTypeError, "a score is a number"),
+    Bad("mask of scores", a("score s = dot(q, k)  mask ▸s > 0  normalize softmax  mix v"), AttnTypeError, "a mask cannot depend on the scores", "post"),
+    Bad("mix of pairs", a("score s = dot(q, k)  normalize softmax  mix ▸s * v"), AttnTypeError, "cannot depend on pair values", "post"),
+    Bad("and of floats", p("x = ▸q and q\n" + WHOLE), AttnTypeError, "'and' needs conditions", "compare it first"),
+    Bad("not of a float", p("x = ▸not q\n" + WHOLE), AttnTypeError, "'not' needs conditions"),
+    Bad("where of a float", p("x = ▸where(q, q, q)\n" + WHOLE), AttnTypeError, "the first argument of 'where' must be a condition"),
+    Bad("string in arithmetic", p('x = ▸q + "a"\n' + WHOLE), AttnTypeError, '\'+\' does not take the string "a"'),
+    Bad("string compared with a tensor", p('x = ▸q == "a"\n' + WHOLE), AttnTypeError, "'==' does not take the string"),
+    Bad("float as a position", p("o = v[j = ▸sum[d](q)]"), AttnTypeError, "a position is an integer", "'div'"),
+    Bad("too few arguments", p("x = ▸dot(q)\n" + WHOLE), AttnTypeError, "'dot' takes 2 arguments, found 1"),
+    Bad("too many arguments", p("x = ▸sqrt(q, k)\n" + WHOLE), AttnTypeError, "'sqrt' takes 1 argument, found 2"),
+    Bad("argument of a definition missing", "define f(x, y) = x + y\npattern p(q[b]) -> o[b] { o = ▸f(q) }", AttnTypeError, "'f' needs 'y'"),
+    Bad("too many arguments of a definition", "define f(x) = x\npattern p(q[b]) -> o[b] { o = f(q, ▸q) }", AttnTypeError, "too many arguments for 'f'"),
+    Bad("axes of a definition missing", "define f[d](x) = sum[d](x)\npattern p(q[b]) -> o { o = ▸f(q) }", AttnTypeError, "'f' takes the axes [d] in brackets"),
+    Bad("field of a tensor", p("x = ▸q.shape\n" + WHOLE), AttnTypeError, "the tensor 'q' has no field 'shape'", "'.size'"),
+    Bad("size of a tensor", p("x = ▸q.size\n" + WHOLE), AttnTypeError, "'.size' is the size of an axis, not of the tensor 'q'"),
+    Bad("split of no sum", p("x, y = ▸split(q)\n" + WHOLE), AttnTypeError, "'split' needs one direct sum", "split[n ++ k](x)"),
+    Bad("names and values", p("▸x, y = q\n" + WHOLE), AttnTypeError, "2 names for one value"),
+    Bad("prime without an axis", p("x = ▸q'\n" + WHOLE), AttnTypeError, "has nothing to bind", "an axis such as n'"),
+    Bad("no normalize", p("▸attend o over j { score dot(q, k)  mix v }"), AttnTypeError, "an attend needs a 'normalize'", "normalize identity"),
+    Bad("normalize before score", a("normalize ▸softmax  score dot(q, k)  mix v"), AttnTypeError, "'normalize' comes after 'score'"),
+    Bad("no mix", p("▸attend o over j { score dot(q, k)  normalize softmax }"), AttnTypeError, "an attend with a name needs a 'mix'", "only emits"),
+    Bad("two mixes", a("score dot(q, k)  normalize softmax  mix v  ▸mix v"), AttnTypeError, "there is one 'mix'"),
+    Bad("unknown order", a("score dot(q, k)  normalize softmax  mix v  ▸order fast"), AttnTypeError, "'order fast' is not known", "auto, left, right"),
+    Bad("unknown empty", a("score dot(q, k)  normalize softmax  mix v  ▸empty nan"), AttnTypeError, "'empty nan' is not known", "zero, uniform, error"),
+    Bad("emit of pairs", p("attend o over j { score dot(q, k)  normalize softmax  mix v  emit w = p }", "o[b, i, e], ▸w[b, i]"), AttnTypeError, "output 'w' depends on axis 'j'"),
+    Bad("no keys", p("▸attend o { score dot(q, k)  normalize softmax  mix v }"), AttnTypeError, "says its keys once: 'attend o over j"),
+    Bad("require on data", "pattern p(q[b]) -> o[b] { require ▸q > 3\n o = q }", AttnTypeError, "'require' checks parameters and sizes", "'assume'"),
+    Bad("require of a number", "pattern p(q[b]; n: int = 1) -> o[b] { require ▸n\n o = q }", AttnTypeError, "'require' needs a condition"),
+    Bad("if on data", "pattern p(q[b]) -> o[b] { if ▸q > 0 { o = q } }", AttnTypeError, "must be known while compiling", "not on sizes or data"),
+    Bad("if on a size", "pattern p(q[b]) -> o[b] { if ▸b > 3 { o = q } }", AttnTypeError, "must be known while compiling"),
+    Bad("if on a number", "pattern p(q[b]; n: int = 1) -> o[b] { if ▸n { o = q } }", AttnTypeError, "must be true or false, found the number 1"),
+    Bad("return in a pattern", p("▸return q"), AttnTypeError, "'return' belongs in a definition", "o = ..."),
+    Bad("fold between fractions", p("x = q\nfold t in ▸0 .. 2.5 { x = x + 1 }\n" + WHOLE), AttnTypeError, "a fold runs between two whole numbers"),
+    Bad("definition that calls itself", "define f(x) = ▸f(x)\npattern p(q[b]) -> o[b] { o = f(q) }", AttnTypeError, "nested more than", "must not call itself"),
+    Bad("pattern that calls itself", "pattern p(q[b]) -> o[b] { o = ▸p(q) }", AttnTypeError, "nested more than"),
+    Bad("bundle that includes itself", "bundle w(▸*: w)\npattern p(q[b], *: w) -> o[b] { o = q }", AttnTypeError, "bundle 'w' includes itself"),
+    Bad("optional input that is needed", p("x = q + bias\n" + WHOLE.replace("score dot", "score ▸x * dot"), more=", bias[b, i, d]?"), AttnAbsentError, "'bias' was not given", "??"),
+    Bad("output of an absent input", "pattern p(q[b], r[b]?) -> ▸o[b] { o = q + r }", AttnAbsentError, "output 'o' depends on 'r', which was not given", "present("),
+]  # fmt: skip
+
+SIZES_AND_PARAMETERS = [
+    Bad("size of a fraction", "pattern p(q[b]) -> o[n] where n = ▸2.5 { o = n * 1.0 }", AttnTypeError, "a size is a whole number, found the number 2.5", "floor"),
+    Bad("size from data", "pattern p(q[b], t[b]: int) -> o[n] where n = ▸t { o = n * 1.0 }", AttnTypeError, "must not depend on positions or data"),
+    Bad("size of an output axis", "pattern p(q[b]) -> ▸o[b, n] { o = q }", AttnTypeError, "nothing gives the size of axis 'n'", "where n = ..."),
+    Bad("size of a topk", "pattern p(q[n]) -> ▸o[w]: int { o = topk[n -> w](q) }", AttnTypeError, "nothing gives the size of axis 'w'"),
+    Bad("sizes of one another", "pattern p(q[b]) -> o[m, n] where m = ▸n + 1, n = m - 1 { o = m * 1.0 }", AttnNameError, "the size of axis 'n' is not known"),
+    Bad("negative size", "pattern p(q[b]) -> o[n] where n = -1 { o = n * 1.0 }", AttnShapeError, "axis 'n' would have size -1", call=True),
+    Bad("defaults of one another", "pattern p(q[b]; ▸n: int = m, m: int = n) -> o[b] { o = q * n }", AttnTypeError, "'n' depends on itself"),
+    Bad("numbers of one another", "pattern p(q[b]) -> o[b] where ▸x = y, y = x { o = q * x }", AttnTypeError, "'x' depends on itself"),
+    Bad("default of another type", 'pattern p(q[b]; n: int = ▸"x") -> o[b] { o = q * n }', AttnValueError, "parameter 'n' must be a whole number, found 'x'"),
+    Bad("default that is no choice", 'pattern p(q[b]; n: "x" | "y" = ▸"z") -> o[b] { o = q }', AttnValueError, 'must be one of "x", "y", found \'z\''),
+    Bad("fraction for an int", "pattern p(q[b]; n: int = ▸1.5) -> o[b] { o = q * n }", AttnValueError, "must be a whole number, found 1.5"),
+    Bad("default breaks a requirement", "pattern p(q[b]; n: int = 1) -> o[b] { require ▸n > 3\n o = q }", AttnValueError, "a requirement does not hold: n > 3"),
+    Bad("division by zero", "pattern p(q[b]; n: int = 0) -> o[b] { o = q * ▸(3 div n) }", AttnValueError, "cannot work this out"),
+    Bad("exact division", "pattern p(q[b]; n: int = 3) -> o[m] where m = ▸7 / n { o = m * 1.0 }", AttnValueError, "7 / 3 is not a whole number"),
+    Bad("direct sum of nothing", "pattern p(x{k in 0 .. n - 1}[c{k}]; n: int = 0) -> o[s] where ▸s = concat{k in 0 .. n - 1}(c{k}) { o = s * 1.0 }", AttnValueError, "is the sum of no axes"),
+    Bad("requirement on sizes", p("require ▸i == j\n" + WHOLE), AttnValueError, "a requirement does not hold: i == j", "i = ", call=True),
+    Bad("assumption about data", p("assume ▸q > 0\n" + WHOLE), AttnValueError, "an assumption about the data does not hold: q > 0", call=True),
+    Bad("read outside", p("o = sum[d](q) * v[j = ▸i + 100]").replace("▸", ""), AttnShapeError, "outside an axis of", "else 0", call=True),
+    Bad("row without a key", a("score dot(q, k)  mask j > i + 50  normalize softmax  mix v  empty error"), AttnValueError, "a row has no admitted key", "empty error", call=True),
+]  # fmt: skip
+
+TABLE = [*SYNTAX, *NAMES, *AXES_AND_KINDS, *SIZES_AND_PARAMETERS]
