@@ -56,7 +56,7 @@ class _Hashed:
 
     def __hash__(self) -> int:
         try:
-            return self._hash  # type: ignore[attr-defined,no-any-return]
+            return self._hash  # type: ignore[attr-defined]
         except AttributeError:
             found = hash((type(self).__name__, *(getattr(self, name) for name in self.__match_args__)))  # type: ignore[attr-defined]
             object.__setattr__(self, "_hash", found)

@@ -38,10 +38,16 @@ def read(source: Named, where: list[str | int | Named], fill: Value | None, name
             t = t.select(dim, pos)
             marks.pop(dim)
             labels.pop(dim)
-    axes = [named[m] if isinstance(named[m], str) else m for m in marks]
-    for group in _groups({m: named[m] for m in marks if isinstance(named[m], Named)}, {a for a in axes if not a.startswith("#")}):
-        t, axes, ok = _gather(t, axes, group, fill is not None, name)
-        valid.extend(ok)
+    axes: list[str] = []
+    moved: dict[str, Named] = {}
+    for mark in marks:
+        pos = named[mark]
+        axes.append(pos if isinstance(pos, str) else mark)
+        if isinstance(pos, Named):
+            moved[mark] = pos
+    for group in _groups(moved):
+        t, axes, inside = _gather(t, axes, group, fill is not None, name)
+        valid.extend(inside)
     out = Named(t, tuple(axes))
     for ok in valid:
         both = union([out, ok])
@@ -65,7 +71,7 @@ def _filled(
     return Named(torch.as_tensor(value, dtype=t.dtype, device=t.device).expand(list(sizes.values())), tuple(sizes))
 
 
-def _groups(gathers: dict[str, Named], renames: set[str]) -> list[dict[str, Named]]:
+def _groups(gathers: dict[str, Named]) -> list[dict[str, Named]]:
     """Gathered dims that share axes with one another go together."""
     groups: list[tuple[set[str], dict[str, Named]]] = []
     for mark, pos in gathers.items():

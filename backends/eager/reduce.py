@@ -150,7 +150,7 @@ def _contract(ev: Evaluator, e: Reduce) -> Value | None:
     others = [v for v in values if not any(v is t for t in tensors)]
     if len(tensors) < 2 or any(isinstance(v, Named) and set(v.axes) & set(e.axes) for v in others):
         return None
-    out = einsum(tensors, e.axes)
+    out: Value = einsum(tensors, e.axes)
     missing = [a for a in e.axes if not any(a in t.axes for t in tensors)]
     for v in [*others, *(ev.extent(a) for a in missing)]:
         out = ev.multiply(out, v)

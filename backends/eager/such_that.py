@@ -70,8 +70,7 @@ def _scatter(ev: Evaluator, e: Reduce, admitted: Named | None = None) -> Value |
         return None
     if admitted is not None and set(admitted.axes) & set(targets):
         return None
-    at = dict(targets)
-    body, cond = substitute(e.body, at), conjoin([substitute(p, at) for p in rest])
+    body, cond = substitute(e.body, targets), conjoin([substitute(p, targets) for p in rest])
     where = {axis: ev.eval(f) for axis, f in targets.items()}
     v = ev.eval(body)
     if e.op in ("mean", "lse", "norm"):

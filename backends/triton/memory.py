@@ -22,8 +22,9 @@ class Memory(Frame):
             if arg.name in self.described:
                 continue
             uses = [s.index for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg.name]
+            fixed = {Index(a) for a in self.program.grid}
             axes = tuple(
-                a for n, a in enumerate(arg.axes) if all(isinstance(u[n], Index) and u[n].axis in self.program.grid for u in uses)
+                a for n, a in enumerate(arg.axes) if all(u[n] in fixed for u in uses)
                 and len({u[n] for u in uses}) == 1
             )  # fmt: skip
             self.moved[arg.name] = axes
