@@ -138,7 +138,11 @@ class Builder:
         return Apply(op, found)
 
     def plain(self, args: Tree) -> tuple[Expr, ...]:
-        return tuple([self.expr(a) for a in args.children if getattr(a, "data", "") != "named"])
+        out = []
+        for arg in args.children:
+            if getattr(arg, "data", "") != "named":
+                out.append(self.expr(arg))
+        return tuple(out)
 
     def named(self, args: Tree, allowed: tuple[str, ...]) -> dict[str, Expr]:
         out: dict[str, Expr] = {}

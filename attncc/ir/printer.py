@@ -118,7 +118,10 @@ def _const(value: bool | int | float) -> tuple[str, int]:
 def _apply(op: str, args: tuple[Expr, ...]) -> tuple[str, int]:
     row = OPS.get(op)
     if row is None or not row.infix or len(args) != row.arity:
-        return f"{op}({', '.join([_expr(a)[0] for a in args])})", _ATOM
+        parts = []
+        for arg in args:  # no comprehension: tables of numbers are deep chains of where, and each frame counts
+            parts.append(_expr(arg)[0])
+        return f"{op}({', '.join(parts)})", _ATOM
     level = row.level
     if row.arity == 1:
         literal = op == "neg" and isinstance(args[0], Const)

@@ -206,6 +206,15 @@ def test_a_divisor_that_is_chosen_stays_a_divisor(op):
     assert from_sympy(to_sympy(expr)) == expr
 
 
+def test_tables_are_deep():
+    expr: Expr = Const(0)
+    for k in range(150):
+        expr = apply("where", apply("eq", Index("i"), k), k * k, expr)
+    assert simplify_int(expr) == expr
+    assert parse_expr(show_expr(expr)) == expr
+    assert holds(apply("ge", expr, 0)) in (True, None)
+
+
 def test_axes_are_kept_when_asked():
     text = parse_expr("j + i + 0 * i + (k - k + 1 - 1)")
     assert show_expr(simplify_int(text)) == "i + j"
