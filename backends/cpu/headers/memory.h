@@ -52,21 +52,35 @@ INLINE element narrow(real x) { return x; }
 #endif
 INLINE real as_is(real x) { return x; }
 
+/* `count` elements in a row, as numbers. */
+#define CONVERT_ROW(name, from_type, to_type, convert) \
+    INLINE void name(to_type *to, const from_type *from, long count) \
+    { \
+        for (long c = 0; c < count; ++c) to[c] = convert(from[c]); \
+    }
+CONVERT_ROW(widen_row, element, real, widen)
+CONVERT_ROW(narrow_row, real, element, narrow)
+CONVERT_ROW(keep_row, real, real, as_is)
+
 /* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
-#define LOAD_COLUMNS(name, type, convert) \
+#define LOAD_COLUMNS(name, type, convert, row) \
     APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
     { \
-        for (long l = 0; l < lanes; ++l) { \
-            const type *one = from + at[l]; \
-            if (at[l] < 0) \
-                for (long r = 0; r < rows; ++r) to[r * STRIP + l] = 0; \
-            else if (step == 1) \
-                for (long r = 0; r < rows; ++r) to[r * STRIP + l] = convert(one[r]); \
-            else \
-                for (long r = 0; r < rows; ++r) to[r * STRIP + l] = convert(one[r * step]); \
+        for (long first = 0; first < STRIP; first += LANES) { \
+            long r = 0; \
+            if (first >= lanes) \
+                for (; r < rows; ++r) store(to + r * STRIP + first, splat(0)); \
+            for (; step == 1 && r + LANES <= rows; r += LANES) { \
+                vreal square[LANES_COUNT] = {}; \
+                for (long l = 0; l < LANES && first + l < lanes; ++l) \
+                    if (at[first + l] >= 0) row((real *)&square[l], from + at[first + l] + r, LANES); \
+                transpose(square); \
+                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l]); \
+            } \
+            for (; r < rows; ++r) \
+                for (long l = first; l < first + LANES; ++l) \
+                    to[r * STRIP + l] = l < lanes && at[l] >= 0 ? convert(from[at[l] + r * step]) : 0; \
         } \
-        for (long r = 0; r < rows; ++r) \
-            for (long l = lanes; l < STRIP; ++l) to[r * STRIP + l] = 0; \
     }
 
 /* to[row][column] = from[at[row] + column * step]; at < 0: outside, 0. `wide` is the length of a row of `to`. */
@@ -86,24 +100,34 @@ INLINE real as_is(real x) { return x; }
     }
 
 /* to[at[lane] + row * step] = from[row][lane]. */
-#define STORE_COLUMNS(name, type, convert) \
+#define STORE_COLUMNS(name, type, convert, row) \
     APART void name(type *to, const long *at, long lanes, long rows, long step, const real *restrict from) \
     { \
-        for (long l = 0; l < lanes; ++l) { \
-            type *one = to + at[l]; \
-            if (step == 1) \
-                for (long r = 0; r < rows; ++r) one[r] = convert(from[r * STRIP + l]); \
-            else \
-                for (long r = 0; r < rows; ++r) one[r * step] = convert(from[r * STRIP + l]); \
+        for (long first = 0; first < lanes; first += LANES) { \
+            long r = 0, last = least(first + LANES, lanes); \
+            for (; step == 1 && r + LANES <= rows; r += LANES) { \
+                vreal square[LANES_COUNT]; \
+                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = load(from + (r + l) * STRIP + first); \
+                transpose(square); \
+                for (long l = 0; first + l < last; ++l) row(to + at[first + l] + r, (const real *)&square[l], LANES); \
+            } \
+            for (; r < rows; ++r) \
+                for (long l = first; l < last; ++l) to[at[l] + r * step] = convert(from[r * STRIP + l]); \
         } \
     }
 
-LOAD_COLUMNS(load_columns, element, widen)
-LOAD_COLUMNS(load_columns_real, real, as_is)
+LOAD_COLUMNS(load_columns, element, widen, widen_row)
 LOAD_ROWS(load_rows, element, widen)
+STORE_COLUMNS(store_columns, element, narrow, narrow_row)
+#if ELEMENT < 32
+LOAD_COLUMNS(load_columns_real, real, as_is, keep_row)
 LOAD_ROWS(load_rows_real, real, as_is)
-STORE_COLUMNS(store_columns, element, narrow)
-STORE_COLUMNS(store_columns_real, real, as_is)
+STORE_COLUMNS(store_columns_real, real, as_is, keep_row)
+#else
+#define load_columns_real load_columns
+#define load_rows_real load_rows
+#define store_columns_real store_columns
+#endif
 
 /* A piece of a thread's memory, on a cache line of its own. */
 INLINE void *piece(char **memory, long bytes)

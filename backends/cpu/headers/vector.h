@@ -43,7 +43,8 @@ typedef real vreal __attribute__((vector_size(VECTOR), may_alias));
 typedef lane vint __attribute__((vector_size(VECTOR), may_alias));
 typedef real vreal_any __attribute__((vector_size(VECTOR), may_alias, aligned(REAL_BITS / 8)));
 
-#define LANES ((long)(VECTOR / sizeof(real)))
+#define LANES_COUNT (VECTOR * 8 / REAL_BITS)
+#define LANES ((long)LANES_COUNT)
 #define STRIP (3 * LANES)
 #define PADDED(count) (((count) + LANES - 1) / LANES * LANES)
 
@@ -133,6 +134,45 @@ INLINE vreal maximum(vreal a, vreal b) { return pick(a != a, a, greater(a, b)); 
 INLINE vreal minimum(vreal a, vreal b) { return pick(a != a, a, smaller(a, b)); }
 INLINE vint imaximum(vint a, vint b) { return ipick(a > b, a, b); }
 INLINE vint iminimum(vint a, vint b) { return ipick(a < b, a, b); }
+
+/* LANES vectors as a square matrix, transposed: blocks of 1, 2, 4, ... numbers trade places across the diagonal. */
+#if LANES_COUNT == 16
+#define EVERY_LANE(item, s) item(0, s), item(1, s), item(2, s), item(3, s), item(4, s), item(5, s), item(6, s), item(7, s), \
+    item(8, s), item(9, s), item(10, s), item(11, s), item(12, s), item(13, s), item(14, s), item(15, s)
+#elif LANES_COUNT == 8
+#define EVERY_LANE(item, s) item(0, s), item(1, s), item(2, s), item(3, s), item(4, s), item(5, s), item(6, s), item(7, s)
+#elif LANES_COUNT == 4
+#define EVERY_LANE(item, s) item(0, s), item(1, s), item(2, s), item(3, s)
+#else
+#define EVERY_LANE(item, s) item(0, s), item(1, s)
+#endif
+#if defined(__clang__) || __GNUC__ >= 12
+#define SHUFFLED(a, b, item, s) __builtin_shufflevector(a, b, EVERY_LANE(item, s))
+#else
+#define SHUFFLED(a, b, item, s) __builtin_shuffle(a, b, (vint){EVERY_LANE(item, s)})
+#endif
+#define UPPER(l, s) ((l) & (s) ? LANES_COUNT + (l) - (s) : (l))
+#define LOWER(l, s) ((l) & (s) ? LANES_COUNT + (l) : (l) + (s))
+#define TRADE(s) \
+    _Pragma("GCC unroll 16") for (int r = 0; r < LANES_COUNT; ++r) \
+        if (!(r & (s))) { \
+            vreal a = rows[r], b = rows[r + (s)]; \
+            rows[r] = SHUFFLED(a, b, UPPER, s); \
+            rows[r + (s)] = SHUFFLED(a, b, LOWER, s); \
+        }
+INLINE void transpose(vreal rows[LANES_COUNT])
+{
+    TRADE(1)
+#if LANES_COUNT > 2
+    TRADE(2)
+#endif
+#if LANES_COUNT > 4
+    TRADE(4)
+#endif
+#if LANES_COUNT > 8
+    TRADE(8)
+#endif
+}
 
 INLINE real sum_lanes(vreal x)
 {
