@@ -2,55 +2,33 @@
 
 import pytest
 import torch
+from attends import (
+    EMITS,
+    GRIDS,
+    GROUPED,
+    MASKS,
+    NORMALIZERS,
+    POSTS,
+    SCORE,
+    SCORES,
+    SEGMENTS,
+    STRIDES,
+    UNFUSED,
+    attend,
+    op,
+    qkv,
+    rand,
+)
 from attncc.backends.triton.configs import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from triton_cases import SMALL, agree, attend, op, qkv, rand
-
-SCORE = "score dot(q, k) / sqrt(d)"
-DISTANCE = "score -dist2(q, k) / 8"
-
-NORMALIZERS = {
-    "softmax": "softmax",
-    "softmax of another temperature": "softmax(s / 3)",
-    "sink": "softmax(s; sink = 0.5)",
-    "plus one": "softmax(s; plus_one = true)",
-    "sigmoid": "sigmoid",
-    "sigmoid with a bias": "sigmoid(s - log(j.size))",
-    "relu squared": "relu(s) ^ 2",
-    "relu squared by its sum": "relu(s) ^ 2 / (sum[j](relu(s) ^ 2) + 1e-6)",
-    "gelu": "gelu",
-    "silu": "silu",
-    "exp": "exp",
-    "identity": "identity",
-    "sum": "exp(s) / (1 + sum[j](exp(s)))",
-    "l1": "l1",
-    "l2": "l2",
-    "softplus over the root of the sum": "softplus(s) / sqrt(sum[j](softplus(s)))",
-}
+from triton_cases import SMALL, agree
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS.values(), ids=NORMALIZERS)
 @pytest.mark.parametrize("mask", ["", "mask j <= i", "mask j == i + 3 and i mod 5 > 1"], ids=["all", "causal", "few"])
 def test_normalizers(normalizer: str, mask: str) -> None:
     agree(op(attend(f"{SCORE}\n{mask}\nnormalize {normalizer}\nmix v")), qkv())
-
-
-SCORES = {
-    "distance": DISTANCE,
-    "distance in a metric": "score -dist2(q * w, k * w) / 8",
-    "cosine": "score dot(unit[d](q), unit[d](k)) * exp(t)",
-    "bilinear": "score dot(q * w, k) + dot(q, k) ^ 2 / 40",
-    "two products": "score dot(q, k) / 4 + dot(q, w) * dot(k, w) / 8",
-    "mean": "score mean[d](q * k)",
-    "soft cap": "score 5 * tanh(dot(q, k) / 5)",
-    "bias by distance": "score dot(q, k) / 4 - exp(t) * abs(i - j)",
-    "bias by key": "score dot(q, k) / 4 + u",
-    "table": "score dot(q, k) / 4 + r[c = min(max(j - i + 8, 0), 16)]",
-    "table with a fill": "score dot(q, k) / 4 + r[c = j - i + 8 else -1]",
-    "pairs given": "score dot(q, k) / 4 + g",
-    "where": "score where(j > 2 * i, dot(q, k), -dot(q, k)) / 4",
-}
 
 
 @pytest.mark.parametrize("score", SCORES.values(), ids=SCORES)
@@ -68,16 +46,6 @@ def test_scores(score: str, normalizer: str) -> None:
     agree(op(text), qkv(**{n: more[n][1] for n in used}), tolerance=1e-4)
 
 
-POSTS = {
-    "gain by key": ("post p * u", {"u": ("b, j", (2, 45))}),
-    "gain by row and key": ("post p * t * exp(u)", {"t": ("h, i", (2, 37)), "u": ("b, j", (2, 45))}),
-    "some keys": ("post where(j mod 3 == 0, 2 * p, p / 2)", {}),
-    "not linear": ("post p ^ 2", {}),
-    "threshold": ("post where(p > 0.03, p, 0)", {}),
-    "sharpened again": ("post w = p ^ 2\npost w / sum[j](w)", {}),
-}
-
-
 @pytest.mark.parametrize("post", POSTS.values(), ids=POSTS)
 @pytest.mark.parametrize("normalizer", ["softmax", "relu(s) ^ 2 / (sum[j](relu(s)) + 1)"], ids=["softmax", "divided"])
 def test_posts(post: tuple[str, dict], normalizer: str) -> None:
@@ -89,20 +57,6 @@ def test_posts(post: tuple[str, dict], normalizer: str) -> None:
     agree(op(text), qkv(**{n: rand(*shape) for n, (_, shape) in more.items()}))
 
 
-EMITS = {
-    "lse": "l[b, h, i] = lse(s)",
-    "greatest": "l[b, h, i] = max[j](s)",
-    "entropy": "l[b, h, i] = -sum[j](p * log(p))",
-    "expected position": "l[b, h, i] = sum[j](p * j)",
-    "sum of squares": "l[b, h, i] = sum[j](p ^ 2)",
-    "how many": "l[b, h, i] = count[j]()",
-    "such that": "l[b, h, i] = sum[j | j mod 2 == 0](p)",
-    "by key": "l[b, h, j] = sum[i](p)",
-    "by key, absolute": "l[b, j] = sum[h, i](abs(p) * t)",
-    "in all": "l[b, h] = sum[i, j](p * abs(i - j)) / i.size",
-}
-
-
 @pytest.mark.parametrize("emit", EMITS.values(), ids=EMITS)
 @pytest.mark.parametrize("normalizer", ["softmax", "softmax(s; sink = 1)", "sigmoid"])
 def test_emits(emit: str, normalizer: str) -> None:
@@ -112,25 +66,6 @@ def test_emits(emit: str, normalizer: str) -> None:
     more, inputs = (", t[h]", {"t": rand(2)}) if "* t" in emit else ("", {})
     text = attend(f"{SCORE}\nmask j >= i - 20 and j != 7\nnormalize {normalizer}\nmix v\nemit l = {expr}", more, f", {name}")
     agree(op(text), qkv(**inputs), fused=False)
-
-
-MASKS = {
-    "causal": "j <= i",
-    "bottom right": "j <= i + j.size - i.size",
-    "window": "abs(i - j) <= 6",
-    "window or first keys": "j < 4 or (j <= i and i - j < 10)",
-    "blocks": "i div 8 == j div 8",
-    "dilated": "(i - j) mod 4 == 0",
-    "dilated window": "(i - j) mod 3 == 0 and abs(i - j) <= 12",
-    "lengths": "j < n",
-    "documents": "g == m",
-    "kept keys": "c",
-    "kept keys, causal": "c and j <= i",
-    "prefix": "j <= i or j < n",
-    "not a window": "not (abs(i - j) <= 6)",
-    "products of positions": "(i * j) mod 7 < 3",
-    "nothing": "j < 0",
-}
 
 
 @pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
@@ -207,31 +142,9 @@ def test_minus_infinity_in_the_score() -> None:
     agree(op(text), qkv(u=bias))
 
 
-STRIDES = {
-    "b n h d": lambda t: t.transpose(1, 2).contiguous().transpose(1, 2),
-    "features first": lambda t: t.transpose(2, 3).contiguous().transpose(2, 3),
-    "every other": lambda t: torch.stack([t, t], -1).flatten(-2)[..., ::2],
-    "one for all batches": lambda t: t[:1].expand_as(t),
-    "backwards storage": lambda t: t.flip(2).contiguous().flip(2),
-}
-
-
 @pytest.mark.parametrize("change", STRIDES.values(), ids=STRIDES)
 def test_strides(change) -> None:  # type: ignore[no-untyped-def]
     agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), {n: change(t) for n, t in qkv().items()})
-
-
-GROUPED = """
-pattern t(q[b, i, (g r), d], k[b, j, g, d], v[b, j, g, e], slope[(g r)]) -> o[b, i, (g r), e], l[b, (g r), i] {
-  attend o over j {
-    score      dot(q, k) / sqrt(d) - slope * abs(i - j)
-    mask       j <= i
-    normalize  softmax
-    mix        v
-    emit       l = lse(s)
-  }
-}
-"""
 
 
 @pytest.mark.parametrize(("g", "r"), [(1, 1), (1, 4), (3, 2)])
@@ -247,18 +160,6 @@ def test_keys_shared_by_the_batch() -> None:
 def test_value_without_an_axis_of_its_own() -> None:
     text = "pattern t(q[b, i, d], k[b, j, d], v[b, j]) -> o[b, i] { attend o over j { score dot(q, k) normalize softmax mix v } }"
     agree(op(text), {"q": rand(3, 37, 16), "k": rand(3, 45, 16), "v": rand(3, 45)})
-
-
-SEGMENTS = """
-pattern t(q[b, i, d], k[b, j, d], v[b, j, e], mk[m, d], mv[m, e]) -> o[b, i, e], l[b, i] {
-  attend o {
-    over j { score dot(q, k) / 4    mask j <= i   mix v }
-    over m { score dot(q, mk) / 4                 mix mv }
-    normalize NORMALIZER
-    emit l = lse(s)
-  }
-}
-"""
 
 
 @pytest.mark.parametrize("normalizer", ["softmax", "sigmoid"])
@@ -292,13 +193,6 @@ def test_two_softmaxes() -> None:
     agree(op(text), {"q": rand(2, 37, 16), "k": rand(2, 45, 16), "x": rand(2, 37, 8), "y": rand(2, 45, 8), "v": rand(2, 45, 24)})
 
 
-GRIDS = {
-    1: "pattern t(q[b, x, d], k[b, x, d], v[b, x, e]) -> o[b, x, e] { attend o over x' { ",
-    2: "pattern t(q[b, y, x, d], k[b, y, x, d], v[b, y, x, e]) -> o[b, y, x, e] { attend o over (y', x') { ",
-    3: "pattern t(q[b, z, y, x, d], k[b, z, y, x, d], v[b, z, y, x, e]) -> o[b, z, y, x, e] { attend o over (z', y', x') { ",
-}
-
-
 @pytest.mark.parametrize("rank", GRIDS)
 @pytest.mark.parametrize("mask", ["all", "window", "causal", "disc"])
 def test_grids(rank: int, mask: str) -> None:
@@ -312,13 +206,6 @@ def test_grids(rank: int, mask: str) -> None:
     text = f"{GRIDS[rank]} score dot(q, k') / 4   mask {rule}   normalize softmax   mix v' }} }}"
     shape = (2, *{1: (40,), 2: (9, 13), 3: (5, 3, 7)}[rank])
     agree(op(text), {"q": rand(*shape, 8), "k": rand(*shape, 8), "v": rand(*shape, 16)})
-
-
-UNFUSED = {
-    "scores by the absolute difference": ("score sum[d](abs(q - k))", "no matrix product"),
-    "weights of another pair": ("score dot(q, k)\nnormalize p = softmax\npost w = p[i = max(i - 1, 0)]\nmix v", "another pair"),
-    "rows without a key": ("score dot(q, k)\nmask j < i\nnormalize softmax\nmix v\nempty uniform", "uniform"),
-}
 
 
 @pytest.mark.parametrize(("clauses", "reason"), UNFUSED.values(), ids=UNFUSED)

@@ -1,11 +1,11 @@
-"""Attends as text, tensors for them, and the comparison with the oracle in float64."""
+"""Tiles for tests of Triton kernels, and the comparison with the oracle in float64."""
 
 from __future__ import annotations
 
-import functools
 import warnings
 
 import torch
+from attends import attend, op, qkv, rand
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.run import Runner
 
@@ -13,39 +13,12 @@ import attncc
 from attncc.runtime.backends import named
 from attncc.schedules.plan import Fused
 
+__all__ = ["DEVICE", "SMALL", "agree", "attend", "op", "qkv", "rand"]
+
 SMALL = Config(32, 32, 4, 1)
 """Tiles small enough that a few dozen positions make several."""
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-
-
-@functools.cache
-def op(text: str, **params: object) -> attncc.Op:
-    return attncc.compile(text, **params)
-
-
-def attend(clauses: str, more: str = "", outputs: str = "", over: str = "j") -> str:
-    """A pattern of self or cross attention with four axes."""
-    return (
-        f"pattern t(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]{more}) -> o[b, h, i, e]{outputs} {{\n"
-        f"  attend o over {over} {{\n    {clauses}\n  }}\n}}\n"
-    )
-
-
-def qkv(
-    b: int = 2, h: int = 2, i: int = 37, j: int = 45, d: int = 16, e: int = 24, **more: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Inputs of `attend`'s patterns."""
-    generator = torch.Generator().manual_seed(i * 1000 + j)
-
-    def rand(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    return {"q": rand(b, h, i, d), "k": rand(b, h, j, d), "v": rand(b, h, j, e), **more}
-
-
-def rand(*shape: int) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
 def agree(
