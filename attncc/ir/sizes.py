@@ -112,7 +112,7 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
             try:
                 progress |= extend(axis, sizes)
             except (AttnShapeError, AttnValueError) as error:
-                message = error.message if axis.name in error.message else f"axis '{axis.name}' gets no size: {error.message}"
+                message = error.message if f"'{axis.name}'" in error.message else f"axis '{axis.name}' gets no size: {error.message}"
                 raise type(error)(message, _place(program, axis), "pass tensors whose sizes fit, or change the parameters") from None
         for tensor in program.inputs:
             for dim, length in zip(tensor.dims, shapes[tensor.name], strict=True):

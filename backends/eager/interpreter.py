@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from attncc.errors import AttnInternalError, AttnTypeError, AttnValueError
+from attncc.errors import AttnError, AttnInternalError, AttnTypeError, AttnValueError
 from attncc.ir.nodes import Assign, Attend, Call, Cotangent, Fold, Node, Output, Pick, Program, used_by, values_of
 from attncc.ir.sizes import check, solve
 
@@ -34,22 +34,19 @@ def run(
     check(program, sizes)
     ev, dtype = prepare(program, inputs, sizes)
     ev.block = block or ev.block
-    chosen = [o for o in program.outputs if o.name in outputs]
-    for node in needed(
-        program.nodes, {o.value for o in chosen} | {s for c in program.checks if c.data for s in _sources(c.cond)}
-    ):
-        execute(ev, node, program)
-    for item in program.checks:
+    for item in program.checks:  # they see the inputs alone
         if item.data and not _holds(ev.eval(item.cond)):
             said = f": {item.span.text}" if item.span is not None else ""
             raise AttnValueError(f"an assumption about the data does not hold{said}", item.span)
+    chosen = [o for o in program.outputs if o.name in outputs]
+    for node in needed(program.nodes, {o.value for o in chosen}):
+        try:
+            execute(ev, node, program)
+        except AttnError as error:
+            if error.span is not None or getattr(node, "span", None) is None:
+                raise
+            raise type(error)(error.message, node.span, error.help) from None
     return {o.name: stored(ev, o, dtype) for o in chosen}
-
-
-def _sources(expr: Any) -> set[str]:
-    from attncc.ir.expr import sources_of
-
-    return set(sources_of(expr))
 
 
 def _holds(v: Value) -> bool:
