@@ -113,7 +113,7 @@ def only(node: Attend, names: set[str]) -> Attend:
 def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]) -> Fused:
     fusion = fuse(program, node)
     known = {**arrays, **{a.name: a.axes for a in fusion.before}}
-    sizes = _equal_sizes(program)
+    sizes = equal_sizes(program)
     acc = set(fusion.acc)
     features = {p.over for stage in fusion.stages for k in stage.keys for p in k.products}
     features |= {x.feature for stage in fusion.stages for x in stage.sums if x.feature}
@@ -136,7 +136,7 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
     return Fused(node, before, definitions, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made))
 
 
-def _equal_sizes(program: Program) -> dict[str, Expr]:
+def equal_sizes(program: Program) -> dict[str, Expr]:
     """Sizes given by integer equations, for the analysis of masks."""
     plain = {"add", "sub", "mul", "floordiv", "mod", "cdiv", "exact", "min", "max"}
     return {

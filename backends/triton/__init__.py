@@ -4,6 +4,7 @@ CPU.
     frame, memory, walks, kernel     a tile program -> a kernel's text
     expressions, intrinsics          pointwise operations
     host, launch, module             what runs around kernels, and the whole module
+    backward                         gradients
     load, run                        modules and programs at run time
     machine                          compiling without a GPU, and what the machine code says
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from attncc.ir.nodes import Program
+    from attncc.runtime.gradient import Gradient
 
     from .run import Runner
 
@@ -29,7 +31,7 @@ class Triton:
     """Fused kernels for attends; other nodes of a program run through the eager backend."""
 
     name = "triton"
-    devices = ("cuda", "cpu")
+    devices: tuple[str, ...] = ("cuda", "cpu")
 
     @cached_property
     def _runners(self) -> dict[Any, Runner]:
@@ -56,6 +58,14 @@ class Triton:
         if key not in self._runners:
             self._runners[key] = Runner(program, outputs)
         return self._runners[key]
+
+    def gradient(self, program: Program, outputs: Sequence[str]) -> Gradient | None:
+        """Kernels for both passes of a program that is one fused attend with backward stages; None for others."""
+        from attncc.runtime.gradient import Recompute
+
+        from .backward import gradient
+
+        return gradient(program, outputs, Recompute(program, self, outputs))
 
     def notes(self, program: Program) -> list[tuple[str, str, str]]:
         """(node, decision, reason) of every node, for `explain`."""

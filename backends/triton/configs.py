@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.tile.nodes import Block, Dim, Program, TileLoop, statements
+from attncc.tile.nodes import Block, Dim, Dot, Program, Stmt, TileLoop, statements
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,9 @@ _TABLE: dict[tuple[str, int, bool], Config] = {
 """By target, head dimension up to, and whether descriptors read the operands (pointers take registers)."""
 
 
+_NARROW = {64: Config(64, 64, 4, 1), 128: Config(64, 32, 4, 1), 256: Config(32, 32, 4, 1)}
+"""For kernels with three products and more, whose operands are in shared memory together, by head dimension up to."""
+
 _SMALLER = (Config(128, 64, 8, 2), Config(64, 64, 4, 2), Config(64, 32, 4, 1), Config(32, 32, 4, 1))
 """What to fall back to, in order, when a kernel spills."""
 
@@ -57,6 +60,9 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
         return (Config(32, 32, 4, 1),)
     if not any(isinstance(s, TileLoop) for s in statements(program.body)):
         return (Config(64, 64, 4, 1), Config(16, 16, 4, 1))
+    if sum(isinstance(s, Dot) for s in statements(_loop(program))) > 2:
+        limit = next((n for n in _NARROW if width * (bits // 16) ** 2 <= n), 0)
+        return (_NARROW[limit] if limit else Config(16, 16, 4, 1), Config(32, 32, 4, 1), Config(16, 16, 4, 1))
     if bits > 16:
         return (Config(64, 32, 4, 2) if width > 64 else _SAFE, *_SMALLER[2:])
     family = "hip" if target.startswith("hip") else target
@@ -66,6 +72,12 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
     if target == "cuda:90" and descriptors and width <= 64 and not online:
         found.insert(0, Config(128, 128, 4, 2))
     return tuple(dict.fromkeys(found))
+
+
+def _loop(program: Program) -> tuple[Stmt, ...]:
+    """The body of the last innermost loop over keys."""
+    loops = [s for s in statements(program.body) if isinstance(s, TileLoop)]
+    return loops[-1].body
 
 
 def tiles(dim: Dim, extent: int) -> dict[str, int]:

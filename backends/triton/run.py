@@ -23,21 +23,15 @@ from .names import identifier
 Tensors = Mapping[str, torch.Tensor]
 
 
-class Runner:
-    """A program ready to run. Kernels are printed and loaded once for each target, element size and set of head dimensions.
+class Planned:
+    """A plan ready to run. Kernels are printed and loaded once for each target, element size and set of head dimensions.
 
     override: tile sizes for every kernel, for tests.
     """
 
-    def __init__(self, program: Program, outputs: Sequence[str], override: Config | None = None) -> None:
-        self.program, self.outputs, self.override = program, tuple(outputs), override
-        self.plan: Plan = plan(program, outputs)
+    def __init__(self, made: Plan, override: Config | None = None) -> None:
+        self.plan, self.override = made, override
         self._modules: dict[tuple[tuple[int, ...], str, int, bool], tuple[Module, ModuleType]] = {}
-
-    def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
-        """The asked outputs, stored as the signature says. Raises what the eager backend raises for inputs that do not fit, and
-        AttnUnsupportedError for float64."""
-        return _Run(self, inputs).outputs()
 
     def module(
         self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype, described: bool
@@ -49,16 +43,36 @@ class Runner:
         key = (tuple(features.values()), target, bits, described)
         if key not in self._modules:
             made = module_of(self.plan, features, target, bits, self.override, described)
-            self._modules[key] = made, load(made.text, self.program.name)
+            self._modules[key] = made, load(made.text, self.plan.program.name)
         return self._modules[key]
+
+
+class Runner(Planned):
+    """A program ready to run."""
+
+    def __init__(self, program: Program, outputs: Sequence[str], override: Config | None = None) -> None:
+        super().__init__(plan(program, outputs), override)
+        self.program, self.outputs = program, tuple(outputs)
+
+    def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
+        """The asked outputs, stored as the signature says. Raises what the eager backend raises for inputs that do not fit, and
+        AttnUnsupportedError for float64."""
+        return _Run(self, inputs).outputs()
+
+
+def begin(runner: Planned, inputs: Tensors, dtype: torch.dtype) -> Steps:
+    """A call of a plan, to be run by `outputs()`. dtype: the element type, whatever statistics among the inputs have."""
+    return _Run(runner, inputs, dtype)
 
 
 class _Run(Steps):
     """One call."""
 
-    def __init__(self, runner: Runner, inputs: Tensors) -> None:
+    def __init__(self, runner: Planned, inputs: Tensors, dtype: torch.dtype | None = None) -> None:
         super().__init__(runner.plan, inputs)
         self.runner = runner
+        if dtype is not None:
+            self.dtype = dtype
         if self.dtype == torch.float64:
             raise AttnUnsupportedError("Triton kernels take float32, bfloat16 and float16, not float64", None, "backend='eager'")
 
@@ -93,7 +107,7 @@ def describes(target: str, bits: int) -> bool:
 
 def launch_name(step: Fused) -> str:
     """The name of the function that launches a step."""
-    return f"launch_{identifier(step.kernels[-1].name)}"
+    return f"launch_{identifier((*step.definitions, *step.kernels)[-1].name)}"
 
 
 def module_of(
