@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 
-from ...errors import AttnTypeError, Span
+from ...errors import AttnTypeError, AttnValueError, Span
 from ...ir.expr import Along, Const, Expr, Index, Read, Reduce, apply, axes_of, kind_of
 from ...ir.ops import ALONG, OPS, REDUCERS
 from ...language import tree
@@ -17,7 +17,7 @@ from .expressions import conjunction, describe, make, name_text, to_expr, value
 from .reads import axis_of, concat, flatten, single, split
 from .scope import Scope
 from .use import Entry, Use
-from .values import Absent, AxisRef, Value, is_static, lift
+from .values import Absent, AxisRef, Value, is_number, is_static, lift
 
 
 def elementwise(scope: Scope, use: Use) -> Value:
@@ -81,6 +81,10 @@ def reduce(scope: Scope, use: Use) -> Value:
         first = value(use.args[0], scope)
         if isinstance(first, list) and len(use.args) == 1:
             lists: dict[str, Callable[..., Value]] = {"sum": sum, "max": max, "min": min, "any": any, "all": all}
+            if use.name not in lists or not all(is_number(item) for item in first):
+                raise AttnTypeError(f"'{use.name}' does not take this list", use.span, f"of a list of numbers: {', '.join(lists)}")
+            if not first and use.name in ("max", "min"):
+                raise AttnValueError(f"'{use.name}' of an empty list", use.span)
             return lists[use.name](first)
         if use.name in ("min", "max") and len(use.args) > 1:
             return elementwise(scope, use)

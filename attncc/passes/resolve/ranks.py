@@ -30,11 +30,13 @@ class scope_env:
         self.scope, self.env = scope, env
 
     def __enter__(self) -> None:
+        self.old = {name: self.scope.names[name] for name in self.env if name in self.scope.names}
         self.scope.names.update(self.env)
 
     def __exit__(self, *_: object) -> None:
         for name in self.env:
             self.scope.names.pop(name, None)
+        self.scope.names.update(self.old)
 
 
 def packs_in(dims: tuple[tree.Dim, ...]) -> Iterator[tree.PackDim]:
