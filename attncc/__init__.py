@@ -1,6 +1,8 @@
 """attncc: a compiler for attention operators."""
 
 from pathlib import Path as _Path
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 # In a source checkout the sub-packages grammar, backends and patterns live beside this folder; a wheel holds them inside it.
 _root = _Path(__file__).resolve().parent.parent
@@ -10,21 +12,61 @@ if (_root / "pyproject.toml").exists() and (_root / "patterns").is_dir() and str
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "compile": "runtime.op", "load": "runtime.op", "patterns": "runtime.op", "Op": "runtime.op",
-    **{name: "runtime.jit" for name in ("jit", "axes", "size", "attend", "emitted", "require")},
-    **{name: "errors" for name in (
+    "runtime.op": ("compile", "load", "patterns", "Op"),
+    "runtime.jit": ("jit", "axes", "size", "attend", "emitted", "require"),
+    "errors": (
         "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnAbsentError", "AttnShapeError", "AttnValueError",
         "AttnUnsupportedError", "AttnInternalError",
-    )},
+    ),
 }  # fmt: skip
+_HOME = {name: module for module, names in _EXPORTS.items() for name in names}
+
+if _TYPE_CHECKING:
+    from .errors import (
+        AttnAbsentError as AttnAbsentError,
+    )
+    from .errors import (
+        AttnError as AttnError,
+    )
+    from .errors import (
+        AttnInternalError as AttnInternalError,
+    )
+    from .errors import (
+        AttnNameError as AttnNameError,
+    )
+    from .errors import (
+        AttnShapeError as AttnShapeError,
+    )
+    from .errors import (
+        AttnSyntaxError as AttnSyntaxError,
+    )
+    from .errors import (
+        AttnTypeError as AttnTypeError,
+    )
+    from .errors import (
+        AttnUnsupportedError as AttnUnsupportedError,
+    )
+    from .errors import (
+        AttnValueError as AttnValueError,
+    )
+    from .runtime.jit import attend as attend
+    from .runtime.jit import axes as axes
+    from .runtime.jit import emitted as emitted
+    from .runtime.jit import jit as jit
+    from .runtime.jit import require as require
+    from .runtime.jit import size as size
+    from .runtime.op import Op as Op
+    from .runtime.op import compile as compile
+    from .runtime.op import load as load
+    from .runtime.op import patterns as patterns
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> _Any:
     """Public names are loaded at first use, so that importing attncc stays light."""
-    if name in _EXPORTS:
+    if name in _HOME:
         from importlib import import_module
 
-        return getattr(import_module(f".{_EXPORTS[name]}", __name__), name)
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
     if name in ("testing", "cache", "errors"):
         from importlib import import_module
 
@@ -38,4 +80,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS, "testing"])
+    return sorted([*globals(), *_HOME, "testing"])

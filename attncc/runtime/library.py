@@ -62,7 +62,8 @@ def read(path_or_source: str | Path) -> Source:
         raise AttnSyntaxError(f"'{text}' is not UTF-8 text") from None
     except (OSError, ValueError) as error:
         shown = text if len(text) < 80 else text[:76] + " ..."
-        raise AttnUnsupportedError(f"'{shown}' cannot be read: {getattr(error, 'strerror', None) or error}", None, "pass a path, or the text of a pattern") from None
+        reason = getattr(error, "strerror", None) or error
+        raise AttnUnsupportedError(f"'{shown}' cannot be read: {reason}", None, "pass a path, or the text of a pattern") from None
 
 
 def pick(library: Library, file: tree.File, source: Source, name: str | None) -> str:

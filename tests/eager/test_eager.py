@@ -6,9 +6,9 @@ import math
 
 import pytest
 import torch
+from attncc.backends.eager import Eager
 
 import attncc
-from attncc.backends.eager import Eager
 from attncc.testing.tolerances import tolerance
 
 F64 = torch.float64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-def writes(text: str, calls: list[str]):  # noqa: ANN201
+def writes(text: str, calls: list[str]) -> Callable[[Path], None]:
     def build(folder: Path) -> None:
         calls.append(text)
         (folder / "sub").mkdir()

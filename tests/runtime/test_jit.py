@@ -10,14 +10,14 @@ from attncc.ir.printer import show
 
 
 @attncc.jit
-def decayed(q: "b h i d", k: "b h j d", v: "b h j e", decay: "h", *, bias: float = 0.0) -> "b h i e":  # noqa: F722, F821
+def decayed(q: "b h i d", k: "b h j d", v: "b h j e", decay: "h", *, bias: float = 0.0) -> "b h i e":
     """Sigmoid attention with learned decay."""
     i, j = attncc.axes("i j")
     score = attncc.dot(q, k) / attncc.sqrt(attncc.size("d")) - decay * abs(i - j) + bias
     return attncc.attend(score, over=j, mask=j <= i, normalize=attncc.sigmoid, mix=v)
 
 
-def rotated_body(q: "b i") -> "b i":  # noqa: F722
+def rotated_body(q: "b i") -> "b i":
     return q
 
 
@@ -29,7 +29,7 @@ pattern decayed(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], decay[h]; bias: flo
 
 
 @attncc.jit
-def reweighted(q: "b h i d", k: "b h j d", v: "b h j e", gain: "b j") -> {"o": "b h i e", "entropy": "b h i"}:  # noqa: F722, F821
+def reweighted(q: "b h i d", k: "b h j d", v: "b h j e", gain: "b j") -> {"o": "b h i e", "entropy": "b h i"}:
     o = attncc.attend(
         attncc.dot(q, k) / attncc.sqrt(attncc.size("d")),
         over="j",
@@ -51,7 +51,7 @@ pattern reweighted(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], gain[b, j]) -> o
 
 
 @attncc.jit(where="h = heads")
-def rotated(q: "b i (h d)", k: "b i (h d)", v: "b i (h e)", *, heads: int = 2) -> "b i (h e)":  # noqa: F722, F821
+def rotated(q: "b i (h d)", k: "b i (h d)", v: "b i (h e)", *, heads: int = 2) -> "b i (h e)":
     attncc.require(heads >= 1)
     qr, kr = attncc.rope(q, over="i d"), attncc.rope(k, over="i d")
     i, j = attncc.axes("i i'")
@@ -97,7 +97,7 @@ def test_errors_point_at_the_python_line() -> None:
     with pytest.raises(attncc.AttnTypeError) as caught:
 
         @attncc.jit
-        def bad(q: "b i d") -> "b i d":  # noqa: F722, F821
+        def bad(q: "b i d") -> "b i d":
             i = attncc.axes("i")
             return q if i > 3 else -q
 
@@ -105,7 +105,7 @@ def test_errors_point_at_the_python_line() -> None:
     assert "return q if i > 3" in str(caught.value)
 
     @attncc.jit
-    def worse(q: "b i d", k: "b j c") -> "b i":  # noqa: F722, F821
+    def worse(q: "b i d", k: "b j c") -> "b i":
         return attncc.sum(attncc.dot(q, k, over="x"), over="j")
 
     with pytest.raises(attncc.AttnNameError) as unknown:
@@ -119,5 +119,5 @@ def test_annotations_are_checked() -> None:
     with pytest.raises(attncc.AttnSyntaxError, match="no list of dims"):
 
         @attncc.jit
-        def odd(q: "b ++") -> "b":  # noqa: F722, F821
+        def odd(q: "b ++") -> "b":
             return q
