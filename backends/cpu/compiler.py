@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,11 +32,12 @@ class Compiler:
 
     @property
     def flags(self) -> tuple[str, ...]:
-        """Flags for this machine's processor."""
+        """Flags for this machine's processor, and those of ATTNCC_CFLAGS."""
+        own = tuple(shlex.split(os.environ.get("ATTNCC_CFLAGS", "")))
         if platform.machine().lower() in ("arm64", "aarch64"):
-            return (*FLAGS, "-mcpu=native")
+            return (*FLAGS, "-mcpu=native", *own)
         wide = ("-mprefer-vector-width=512",) if "avx512dq" in features() else ()
-        return (*FLAGS, "-march=native", *wide)
+        return (*FLAGS, "-march=native", *wide, *own)
 
 
 def find() -> Compiler | None:
@@ -83,12 +83,12 @@ def header_text() -> str:
     return "\n".join(path.read_text() for path in sorted(HEADERS.glob("*.h")))
 
 
-def build(source: Path, library: Path, title: str, extra: Sequence[str] = ()) -> None:
+def build(source: Path, library: Path, title: str) -> None:
     """Compile a source file. A compile of over a second says so. Raises AttnUnsupportedError with what the compiler said."""
     compiler = find()
     if compiler is None:
         raise AttnUnsupportedError(missing())
-    command = [*compiler.command, *compiler.flags, *extra, f"-I{HEADERS}", str(source), "-o", str(library), "-lm"]
+    command = [*compiler.command, *compiler.flags, f"-I{HEADERS}", str(source), "-o", str(library), "-lm"]
     timer = threading.Timer(1.0, lambda: print(f"attncc: compiling {title} for the CPU ...", file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()

@@ -27,6 +27,7 @@ from attncc.tile.nodes import (
     statements,
 )  # fmt: skip
 
+from .factors import fold
 from .groups import Groups, Run, runs
 from .ready import deep_reads, prepare, reads
 
@@ -50,7 +51,7 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     features: sizes of its feature axes. bits: of the accumulation type, 32 or 64. element: of the arrays, as in memory.h.
     Raises AttnUnsupportedError for what the printer cannot do.
     """
-    return KernelPrinter(prepare(program), features, bits, element, name or program.name).kernel()
+    return KernelPrinter(prepare(fold(program)), features, bits, element, name or program.name).kernel()
 
 
 class KernelPrinter(Groups):

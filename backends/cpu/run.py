@@ -7,13 +7,14 @@ This is the one place of the backend that asks the schedules for tile programs; 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
 from attncc.schedules.plan import Fused, Plan, plan
+from attncc.tile.nodes import Program as Tiles
 
 from . import boxes, threads
 from .kernel import Kernel
@@ -22,16 +23,18 @@ from .module import Module, print_module
 from .numbers import number
 
 Tensors = Mapping[str, torch.Tensor]
+Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
+"""Tile sizes by axis, from a tile program, sizes of axes, and the positions of a strip."""
 
 
 class Runner:
     """A program ready to run. Kernels are built and loaded once for each element type and set of head dimensions.
 
-    override: tile sizes by axis instead of the chosen ones, for tests.
+    choose: what gives the tile sizes of a kernel, by axis.
     """
 
-    def __init__(self, program: Program, outputs: Sequence[str], override: Mapping[str, int] | None = None) -> None:
-        self.program, self.outputs, self.override = program, tuple(outputs), override
+    def __init__(self, program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> None:
+        self.program, self.outputs, self.choose = program, tuple(outputs), choose
         self.plan: Plan = plan(program, outputs)
         self._loaded: dict[tuple[tuple[int, ...], torch.dtype], Loaded] = {}
 
@@ -44,15 +47,15 @@ class Runner:
         features = {a: sizes[a] for a in self.plan.features}
         key = (tuple(features.values()), dtype)
         if key not in self._loaded:
-            self._loaded[key] = Loaded(module_of(self.plan, features, dtype), self.program.name, self.override)
+            self._loaded[key] = Loaded(module_of(self.plan, features, dtype), self.program.name, self.choose)
         return self._loaded[key]
 
 
 class Loaded:
     """A module and its library."""
 
-    def __init__(self, module: Module, title: str, override: Mapping[str, int] | None) -> None:
-        self.module, self.override = module, override
+    def __init__(self, module: Module, title: str, choose: Choose) -> None:
+        self.module, self.choose = module, choose
         self.library = load(module.text, title)
         self.strip = ctypes.c_long.in_dll(self.library, "attncc_strip").value
         self._chosen: dict[tuple[str, tuple[int, ...]], dict[str, int]] = {}
@@ -76,11 +79,9 @@ class Loaded:
             raise MemoryError(f"no memory for the tiles of {name}")
 
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
-        if self.override is not None:
-            return self.override
         key = (kernel.name, tuple(sizes[a] for d in kernel.program.dims for a in d.axes))
         if key not in self._chosen:
-            self._chosen[key] = boxes.choose(kernel.program, sizes, self.strip)
+            self._chosen[key] = self.choose(kernel.program, sizes, self.strip)
         return self._chosen[key]
 
 

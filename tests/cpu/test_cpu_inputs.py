@@ -1,0 +1,145 @@
+"""Generated C on inputs of all kinds: sizes from 0, element types, strides, extreme scores, widths of vector, whole outputs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from attends import SCORE, STRIDES, attend, op, qkv
+from cpu_cases import agree, choose, small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    i=st.integers(0, 130),
+    j=st.integers(0, 130),
+    d=st.sampled_from([1, 3, 16, 44]),
+    window=st.sampled_from([0, 5, 80]),
+    normalizer=st.sampled_from(["softmax", "sigmoid"]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    boxes=st.sampled_from([small, choose, lambda p, s, n: dict.fromkeys((a for d in p.dims for a in d.axes), 1)]),
+)
+def test_sizes(i: int, j: int, d: int, window: int, normalizer: str, dtype: torch.dtype, boxes: Callable) -> None:  # type: ignore[type-arg]
+    text = attend(f"{SCORE}\nmask i - j <= {window} and j <= i + 5\nnormalize {normalizer}\nmix v")
+    inputs = {n: t.to(dtype) for n, t in qkv(b=1, h=1, i=i, j=j, d=d, e=20).items()}
+    agree(op(text), inputs, boxes=boxes, tolerance=1e-12 if dtype == torch.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("normalizer", ["softmax", "sigmoid"])
+def test_half_precision(dtype: torch.dtype, normalizer: str) -> None:
+    inputs = {n: t.to(dtype) for n, t in qkv().items()}
+    found = agree(op(attend(f"{SCORE}\nmask j <= i + 8\nnormalize {normalizer}\nmix v")), inputs, tolerance=5e-3)
+    assert found(inputs)["o"].dtype == dtype
+
+
+def test_mixed_precision_promotes() -> None:
+    inputs = qkv()
+    inputs["k"] = inputs["k"].to(torch.bfloat16)
+    inputs["v"] = inputs["v"].to(torch.float64)
+    found = agree(op(attend(f"{SCORE}\nnormalize softmax\nmix v")), inputs, tolerance=1e-12)
+    assert found(inputs)["o"].dtype == torch.float64
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e3, 1e15])
+@pytest.mark.parametrize("mask", ["", "mask j <= i"], ids=["all", "causal"])
+def test_extreme_logits(scale: float, mask: str) -> None:
+    inputs = qkv()
+    inputs["q"] = inputs["q"] * scale
+    text = attend(f"{SCORE}\n{mask}\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]")
+    agree(op(text), inputs, tolerance=1e-3)
+
+
+def test_minus_infinity_in_the_score() -> None:
+    text = attend("score dot(q, k) / 4 + u\nnormalize softmax\nmix v\nemit l = lse(s)", ", u[b, j]", ", l[b, h, i]")
+    bias = torch.zeros(2, 45)
+    bias[0, :40] = float("-inf")
+    bias[1] = float("-inf")
+    agree(op(text), qkv(u=bias))
+
+
+@pytest.mark.parametrize("place", ["q", "k"])
+def test_nan_stays_where_it_belongs(place: str) -> None:
+    inputs = qkv()
+    inputs[place][0, 1, 3] = float("nan")
+    found = agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs)(inputs)["o"]
+    clean = agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), qkv())(qkv())["o"]
+    rows = found.isnan().any(-1)
+    assert rows[0, 1].tolist() == [i == 3 if place == "q" else i >= 3 for i in range(37)]
+    assert torch.equal(found[~rows], clean[~rows])
+
+
+@pytest.mark.parametrize("change", STRIDES.values(), ids=STRIDES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_strides(change: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype) -> None:
+    inputs = {n: change(t.to(dtype)) for n, t in qkv().items()}
+    agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs, tolerance=1e-5 if dtype == torch.float32 else 2e-2)
+
+
+def test_unaligned_starts() -> None:
+    inputs = {}
+    for name, t in qkv().items():
+        inputs[name] = torch.empty(t.numel() + 3)[3:].reshape(t.shape).copy_(t)
+    agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs)
+
+
+@pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64"])
+@pytest.mark.skipif(not sys.platform.startswith("linux") or not torch.backends.cpu.get_cpu_capability().startswith("AVX"), reason="x86")
+def test_narrower_vectors(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_CFLAGS", flags)
+    text = attend(f"{SCORE}\nmask j <= i + 4\nnormalize softmax\npost tanh(p) + erf(p) + log(1 + p)\nmix v")
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 2e-2)):
+        agree(op(text), {n: t.to(dtype) for n, t in qkv(i=70).items()}, tolerance=tolerance)
+
+
+def test_outputs_are_written_whole() -> None:
+    text = attend(f"{SCORE}\nmask j <= i - 3\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]")
+    torch.use_deterministic_algorithms(True)
+    try:
+        for i, j in ((0, 3), (1, 1), (37, 45), (97, 0)):
+            agree(op(text), qkv(i=i, j=j))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+SANITIZED = """
+import torch, sys
+sys.path[:0] = {paths!r}
+from attends import SCORE, GRIDS, attend, op, qkv, rand
+from cpu_cases import agree, choose, small
+plain = attend(f"{{SCORE}}\\nmask j <= i + 4 and (i - j) mod 3 < 2\\nnormalize softmax\\nmix v\\nemit l = lse(s)", outputs=", l[b, h, i]")
+table = attend("score dot(q, k) / 4 + r[c = j - i + 8 else -1]\\nnormalize sigmoid\\nmix v", ", r[h, c: 17]")
+grid = GRIDS[2] + " score dot(q, k') / 4  mask abs(y - y') <= 2 and abs(x - x') <= 3  normalize softmax  mix v' }} }}"
+for boxes in (small, choose):
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 5e-3)):
+        for i, j in ((0, 5), (1, 1), (37, 45), (64, 48), (131, 67)):
+            inputs = {{n: t.to(dtype) for n, t in qkv(b=1, i=i, j=j, d=20, e=20).items()}}
+            agree(op(plain), inputs, boxes=boxes, tolerance=tolerance)
+            agree(op(table), {{**inputs, "r": rand(2, 17).to(dtype)}}, boxes=boxes, tolerance=tolerance)
+    agree(op(grid), {{"q": rand(1, 9, 13, 8), "k": rand(1, 9, 13, 8), "v": rand(1, 9, 13, 16)}}, boxes=boxes)
+print("clean")
+"""
+
+
+def test_sanitizers(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    """Address and undefined-behaviour sanitizers over odd sizes, in a process that loads their runtime first."""
+    found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=False).stdout.strip()
+    if "/" not in found:
+        pytest.skip("gcc has no address sanitizer here")
+    import os
+    from pathlib import Path
+
+    here = Path(__file__).parent
+    flags = "-O1 -g -fsanitize=address,undefined -fno-sanitize=alignment,float-cast-overflow -fno-sanitize-recover=undefined"
+    env = {
+        **os.environ, "CC": "gcc", "ATTNCC_CFLAGS": flags, "LD_PRELOAD": found, "ATTNCC_CACHE_DIR": str(tmp_path),
+        "ASAN_OPTIONS": "detect_leaks=0", "OMP_NUM_THREADS": "2",
+    }  # fmt: skip
+    script = SANITIZED.format(paths=[str(here), str(here.parent)])
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.strip() == "clean", done.stderr[-3000:]
