@@ -4,7 +4,7 @@
     headers/                                                     vectors, functions, products, loads: the C that kernels include
     boxes, numbers, module                                       tile sizes, numbers of the caller, a whole library
     compiler, library, threads                                   building, loading, OpenMP
-    run                                                          programs at run time
+    run, backward                                                programs and gradients at run time
 
 Importing this loads no torch.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from attncc.ir.nodes import Program
+    from attncc.runtime.gradient import Gradient
 
     from .run import Runner
 
@@ -27,7 +28,7 @@ class Cpu:
     """Generated C for attends; other nodes of a program run through the eager backend."""
 
     name = "cpu"
-    devices = ("cpu",)
+    devices: tuple[str, ...] = ("cpu",)
 
     @cached_property
     def _runners(self) -> dict[Any, Runner]:
@@ -58,6 +59,14 @@ class Cpu:
         if key not in self._runners:
             self._runners[key] = Runner(program, outputs)
         return self._runners[key]
+
+    def gradient(self, program: Program, outputs: Sequence[str]) -> Gradient | None:
+        """Kernels for both passes of a program that is one fused attend with backward stages; None for others."""
+        from attncc.runtime.gradient import Recompute
+
+        from .backward import gradient
+
+        return gradient(program, outputs, Recompute(program, self, outputs))
 
     def notes(self, program: Program) -> list[tuple[str, str, str]]:
         """(node, decision, reason) of every node, for `explain`."""

@@ -46,7 +46,7 @@ def agree(
     way = gradient(program, asked, _None(), config)
     assert way is not None
     found, saved = way.forward(inputs)
-    acc = torch.float32
+    acc = torch.promote_types(torch.float32, found[asked[0]].dtype)
     assert [(t.dim(), t.dtype) for t in saved] == [(len(s.axes), acc if s.acc else found[asked[0]].dtype) for s in way.saved]
     generator = torch.Generator().manual_seed(7)
     grads = {o: torch.randn(t.shape, generator=generator).to(t) for o, t in found.items() if o not in zero}

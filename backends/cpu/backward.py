@@ -1,0 +1,51 @@
+"""The gradient of one fused attend by generated C."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from attncc.backends.backward import KernelGradient
+from attncc.backends.steps import Steps
+
+from attncc.ir.nodes import Program
+from attncc.runtime.gradient import Gradient
+from attncc.schedules.backward import differentiated
+from attncc.schedules.plan import Plan
+
+from . import boxes
+from .run import Choose, Runner, _Run
+
+
+class _Planned(Runner):
+    """A runner of a plan made elsewhere."""
+
+    def __init__(self, made: Plan, choose: Choose) -> None:
+        self.program, self.outputs, self.choose = made.program, (), choose
+        self.plan = made
+        self._loaded = {}
+
+
+class _Call(_Run):
+    """One call. dtype: the element type, whatever statistics among the inputs have."""
+
+    def __init__(self, runner: Runner, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
+        super().__init__(runner, inputs)
+        self.dtype = dtype
+        self.acc = torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def gradient(program: Program, outputs: Sequence[str], rest: Gradient, choose: Choose = boxes.choose) -> Gradient | None:
+    """Kernels for both passes; None for programs without backward stages. choose: the tile sizes of a kernel."""
+    made = differentiated(program, outputs)
+    if made is None:
+        return None
+    runners: dict[int, _Planned] = {}
+
+    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:
+        known = runners.get(id(plan))
+        if known is None or known.plan is not plan:
+            known = runners[id(plan)] = _Planned(plan, choose)
+        return _Call(known, {n: t.detach() for n, t in inputs.items()}, dtype)
+
+    return KernelGradient(made, rest, start)
