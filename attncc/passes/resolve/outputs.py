@@ -78,6 +78,10 @@ def result(scope: Scope, spec: InputSpec, dims: tuple[tuple[str, ...], ...]) -> 
         shown = ", ".join(a for dim in dims for a in dim) or "nothing"
         raise AttnTypeError(f"output '{spec.name}' depends on axis '{extra[0]}', but is declared over ({shown})", spec.span)
     want = spec.decl.type or "float"
+    if want == "int" and kind_of(e) == "bool":
+        raise AttnTypeError(f"output '{spec.name}' is declared int, its value is a condition", spec.span, "use int(..)")
+    if want == "bool" and kind_of(e) != "bool":
+        raise AttnTypeError(f"output '{spec.name}' is declared bool, its value is a number", spec.span, "compare it: x != 0")
     if want == "int" and kind_of(e) == "float":
         raise AttnTypeError(f"output '{spec.name}' is declared int, its value is a float", spec.span, "use int(..), floor(..)")
     return e
