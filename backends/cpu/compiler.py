@@ -22,6 +22,9 @@ FLAGS = (
 )  # fmt: skip
 """Never -ffast-math: it folds the rounding of exp2 away, and takes NaN and infinities for granted."""
 
+PATIENCE = 1.0
+"""Seconds after which a compile says that it runs."""
+
 
 @dataclass(frozen=True)
 class Compiler:
@@ -89,7 +92,7 @@ def build(source: Path, library: Path, title: str) -> None:
     if compiler is None:
         raise AttnUnsupportedError(missing())
     command = [*compiler.command, *compiler.flags, f"-I{HEADERS}", str(source), "-o", str(library), "-lm"]
-    timer = threading.Timer(1.0, lambda: print(f"attncc: compiling {title} for the CPU ...", file=sys.stderr, flush=True))
+    timer = threading.Timer(PATIENCE, lambda: print(f"attncc: compiling {title} for the CPU ...", file=sys.stderr, flush=True))
     timer.daemon = True
     timer.start()
     try:

@@ -54,7 +54,9 @@ def exact(name: str, x: torch.Tensor) -> torch.Tensor:
 def test_single_precision(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lib = library(32, WIDTHS[width], monkeypatch)
     bits = np.arange(0, 2**32, 4999, dtype=np.uint64).astype(np.uint32)
-    edges = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 88.7, -87.3, 127.999, -125.9, -149, 1e-45, 0.625], dtype=np.float32)
+    edges = np.array(
+        [0, -0.0, np.inf, -np.inf, np.nan, 1, -1, 88.7, -87.3, 127.999, -125.9, -149, 1e-45, 0.625], dtype=np.float32
+    )
     x = np.concatenate([bits.view(np.float32), np.linspace(-20, 20, 200_000, dtype=np.float32), edges])
     x = np.concatenate([x, np.zeros(-len(x) % 16, dtype=np.float32)])
     for name, bound in BOUNDS.items():
@@ -112,7 +114,9 @@ def test_the_rest(bits: int, width: str, monkeypatch: pytest.MonkeyPatch) -> Non
             have = np.where(np.isneginf(x), 0.0, have)
         if name == "sign":
             want = np.where(np.isnan(x), 0.0, want)
-        np.testing.assert_allclose(have, want, rtol=2e-6 if bits == 32 else 1e-14, atol=1e-6 if bits == 32 else 1e-15, err_msg=name)
+        np.testing.assert_allclose(
+            have, want, rtol=2e-6 if bits == 32 else 1e-14, atol=1e-6 if bits == 32 else 1e-15, err_msg=name
+        )
 
 
 @pytest.mark.parametrize("bits", [32, 64])

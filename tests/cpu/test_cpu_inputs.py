@@ -78,7 +78,9 @@ def test_nan_stays_where_it_belongs(place: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 def test_strides(change: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype) -> None:
     inputs = {n: change(t.to(dtype)) for n, t in qkv().items()}
-    agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs, tolerance=1e-5 if dtype == torch.float32 else 2e-2)
+    agree(
+        op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs, tolerance=1e-5 if dtype == torch.float32 else 2e-2
+    )
 
 
 def test_unaligned_starts() -> None:
@@ -89,7 +91,9 @@ def test_unaligned_starts() -> None:
 
 
 @pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64"])
-@pytest.mark.skipif(not sys.platform.startswith("linux") or not torch.backends.cpu.get_cpu_capability().startswith("AVX"), reason="x86")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux") or not torch.backends.cpu.get_cpu_capability().startswith("AVX"), reason="x86"
+)
 def test_narrower_vectors(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CFLAGS", flags)
     text = attend(f"{SCORE}\nmask j <= i + 4\nnormalize softmax\npost tanh(p) + erf(p) + log(1 + p)\nmix v")

@@ -1,0 +1,136 @@
+"""Uniform factors of a product's result, folded into the owner's operand.
+
+A score is used as x * s alone, with a number s of the caller: as itself, where admitted, and as the greatest of a row. Then
+the operand that is read once an owner is multiplied by s, and every x * s becomes x. That saves work on pairs; and x s -
+max(x s) is never above 0, which a fused multiply-add of x, s and a rounded maximum may be, by far where scores are huge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from attncc.ir.expr import Apply, Const, Expr, Read, children, rebuild
+from attncc.tile.nodes import Block, Dot, If, Load, Map, Program, Reduce, Repeat, Set, Stmt, TileLoop, statements, value
+
+from .ready import reads
+
+
+def fold(program: Program) -> Program:
+    """The program with factors folded, where all uses allow it."""
+    return _Folder(program).run()
+
+
+class _Folder:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.scalars = {s.name for s in program.scalars}
+        self.loads = {s.out: s for s in program.body if isinstance(s, Load) and program.owner in s.dims and len(s.dims) == 2}
+        self.scaled: dict[tuple[str, Expr], str] = {}
+
+    def run(self) -> Program:
+        body = self.body(self.program.body)
+        out: list[Stmt] = []
+        for stmt in body:
+            out.append(stmt)
+            if isinstance(stmt, Load):
+                for (name, factor), made in self.scaled.items():
+                    if name == stmt.out:
+                        out.append(Map(made, Apply("mul", (value(name), factor)), stmt.dims))
+        return replace(self.program, body=tuple(out))
+
+    def body(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        out = list(body)
+        for stmt in body:
+            if isinstance(stmt, Dot) and stmt.out:
+                name = next((n for n in (stmt.a, stmt.b) if n in self.loads), "")
+                if name:
+                    out = self.folded(out, stmt, name)
+        return tuple(self.inside(s) for s in out)
+
+    def inside(self, stmt: Stmt) -> Stmt:
+        match stmt:
+            case TileLoop() | Repeat() | If():
+                return replace(stmt, body=self.body(stmt.body))
+            case Block():
+                return stmt
+        return stmt
+
+    def folded(self, body: list[Stmt], dot: Dot, operand: str) -> list[Stmt]:
+        """The body with the factor of a product folded, or the body itself."""
+        family, factor = self.family(body, dot.out)
+        if factor is None:
+            return body
+        key = (operand, factor)
+        made = self.scaled.setdefault(key, f"{operand}_scaled" + (f"_{len(self.scaled)}" if self.scaled else ""))
+
+        def visit(expr: Expr) -> Expr:
+            if (u := self.multiple(expr, family)) is not None:
+                return u[0]
+            return rebuild(expr, visit)
+
+        def new(stmt: Stmt) -> Stmt:
+            match stmt:
+                case Dot() if stmt.out == dot.out:
+                    return replace(stmt, a=made if stmt.a == operand else stmt.a, b=made if stmt.b == operand else stmt.b)
+                case Map() | Set():
+                    return replace(stmt, expr=visit(stmt.expr))
+                case Block():
+                    return replace(stmt, body=tuple(new(s) for s in stmt.body))
+            return stmt
+
+        return [new(s) for s in body]
+
+    def family(self, body: Sequence[Stmt], first: str) -> tuple[set[str], Expr | None]:
+        """What has the unit of a product: the product, where it is admitted, its extremes; and the factor all are used with."""
+        family, factors = {first}, set()
+        for stmt in statements(tuple(body)):
+            if not reads(stmt) & family:
+                continue
+            match stmt:
+                case Reduce(out, "max" | "min"):
+                    family.add(out)
+                case Map(out, Apply("where", (cond, a, b))) if self.unit(a, family) and self.unit(b, family):
+                    if self.inside_reads(cond) & family:
+                        return family, None
+                    family.add(out)
+                case Map(_, expr) | Set(_, expr):
+                    found: list[Expr] = []
+                    if not self.uses(expr, family, found):
+                        return family, None
+                    factors |= set(found)
+                case _:
+                    return family, None
+        return family, next(iter(factors)) if len(factors) == 1 else None
+
+    def unit(self, expr: Expr, family: set[str]) -> bool:
+        if isinstance(expr, Const):
+            return expr.value in (0, float("inf"), float("-inf"))
+        return isinstance(expr, Read) and expr.source in family
+
+    def uses(self, expr: Expr, family: set[str], found: list[Expr]) -> bool:
+        """Whether an expression reads the family as multiples alone; their factors are added to `found`."""
+        if (pair := self.multiple(expr, family)) is not None:
+            found.append(pair[1])
+            return True
+        if isinstance(expr, Read):
+            return expr.source not in family
+        return all(self.uses(child, family, found) for child in children(expr))
+
+    def multiple(self, expr: Expr, family: set[str]) -> tuple[Expr, Expr] | None:
+        """(u, s) of u * s, u of the family and s a number of the caller."""
+        match expr:
+            case Apply("mul", (Read(u, ()) as a, s)) if u in family and self.number(s):
+                return a, s
+            case Apply("mul", (s, Read(u, ()) as a)) if u in family and self.number(s):
+                return a, s
+        return None
+
+    def number(self, expr: Expr) -> bool:
+        if isinstance(expr, Const):
+            return not isinstance(expr.value, bool) and abs(expr.value) < float("inf") and expr.value == expr.value
+        return isinstance(expr, Read) and expr.source in self.scalars
+
+    def inside_reads(self, expr: Expr) -> set[str]:
+        found = {expr.source} if isinstance(expr, Read) else set()
+        return found.union(*(self.inside_reads(c) for c in children(expr)))
