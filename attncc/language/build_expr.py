@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from ..errors import AttnSyntaxError, Source, Span
 from . import tree as T
+from .limits import MAX_PRIMES
 
 
 class Part(NamedTuple):
@@ -152,6 +153,8 @@ class Expressions:
 
     def name(self, c: list[Any]) -> T.Name:
         primes = len(c[-1]) if is_token(c[-1]) and c[-1].type == "PRIMES" else 0
+        if primes > MAX_PRIMES:
+            raise AttnSyntaxError(f"a name has {primes} primes, more than the {MAX_PRIMES} allowed", self.span(c))
         parts = tuple([str(p) if isinstance(p, str) else p for p in (c[:-1] if primes else c)])
         return T.Name(self.span(c), parts, primes)
 

@@ -11,6 +11,7 @@ from . import tree as T
 MAX_CHARS = 1_000_000
 MAX_BRACKETS = 100
 MAX_DEPTH = 150
+MAX_PRIMES = 8
 
 _SCAN = re.compile(
     r"""(?P<plain>[A-Za-z0-9_\ \t\r\n.,:;<>^?]+ | \#[^\n\0]* | "[^"\n\0]*" | (?<=[A-Za-z0-9_}])'+ | [!=<>]=)

@@ -54,7 +54,7 @@ def survive(text: str, resolve: bool = True) -> None:
         for decl in file.decls[:3]:
             if isinstance(decl, tree.Pattern):
                 params = next(completed(library, decl, literals(decl)))
-            program_of(Op(library, decl, params, source), ())
+                program_of(Op(library, decl, params, source), ())
     except AttnInternalError:
         raise
     except AttnError as error:

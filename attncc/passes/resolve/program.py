@@ -84,13 +84,13 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     outs = list(outputs_of(scope, decl))
     stored = [(spec, maker.dims(spec.decl.dims)) for spec in outs]
     scope.outputs = {spec.name: tuple(a for dim in dims for a in dim) for spec, dims in stored}
+    absent_axes(scope, decl)
+    run(scope, decl.body)
     for n, (spec, _) in enumerate(stored):
         if any(spec.name == other.name for other, _ in stored[:n]):
             raise AttnNameError(f"output '{spec.name}' is declared twice", spec.span)
         if len(set(scope.outputs[spec.name])) < len(scope.outputs[spec.name]):
             raise AttnTypeError(f"'{spec.name}' names an axis twice", spec.span, "use a twin for the second one: c'")
-    absent_axes(scope, decl)
-    run(scope, decl.body)
     outputs = tuple(output(scope, spec, dims) for spec, dims in stored)
     return finish(decl.name, builder, outputs)
 
