@@ -59,10 +59,12 @@ def lower(
     arrays: the axes of every outer value read. acc: those kept in the accumulation type. sizes: sizes that equal expressions in
     other sizes, as of twin axes.
     """
-    return verify(_Flash(stage, arrays, acc, sizes or {}).program())
+    return verify(Flash(stage, arrays, acc, sizes or {}).program())
 
 
-class _Flash:
+class Flash:
+    """Lowers one stage."""
+
     def __init__(
         self, stage: PairStage, arrays: Mapping[str, tuple[str, ...]], acc: frozenset[str], sizes: Mapping[str, Expr]
     ) -> None:
@@ -154,8 +156,12 @@ class _Flash:
     def _body(self, number: int, outer: Scope, mask: Expr | None, masked: bool) -> tuple[Stmt, ...]:
         keys, loop = self.stage.keys[number], self.loops[number]
         scope = Scope([], {**outer.dims, **dict.fromkeys(keys.axes, loop.name)}, outer, own=frozenset({loop.name}))
-        _Body(self, keys, number, scope, mask if masked else None).emit()
+        self.fill(number, scope, mask if masked else None)
         return tuple(scope.body)
+
+    def fill(self, number: int, scope: Scope, mask: Expr | None) -> None:
+        """The statements of one body."""
+        Body(self, self.stage.keys[number], number, scope, mask).emit()
 
     def _finish(self, end: Scope) -> None:
         """Statistics and finals, after the last tile."""
@@ -186,10 +192,10 @@ class _Flash:
             stored[final.name] = stage_value(name)
 
 
-class _Body:
+class Body:
     """One body of the loop over the keys."""
 
-    def __init__(self, flash: _Flash, keys: Keys, number: int, scope: Scope, mask: Expr | None) -> None:
+    def __init__(self, flash: Flash, keys: Keys, number: int, scope: Scope, mask: Expr | None) -> None:
         self.flash, self.keys, self.number, self.scope, self.mask = flash, keys, number, scope, mask
         self.place, self.stage = flash.place, flash.stage
         self.owner, self.loop = flash.owner.name, flash.loops[number].name
@@ -205,15 +211,19 @@ class _Body:
         scaled = [s for s in self.stage.sums if s.scaled]
         if self.stage.softmax:
             self._online(scaled)
-        for s in self.stage.sums:
-            for term in s.terms:
-                if term.keys == self.number:
-                    self._add(s, term)
+        self._terms()
         self.place.ensure = None
         here = {name for stmt in statements(tuple(self.scope.body)) if (name := defined(stmt))}
         self.place.taken -= here - self.before
         for name in here:
             self.place.values.pop(name, None)
+
+    def _terms(self) -> None:
+        """What this kind of keys adds to the sums."""
+        for s in self.stage.sums:
+            for term in s.terms:
+                if term.keys == self.number:
+                    self._add(s, term)
 
     def _ensure(self, name: str, scope: Scope) -> None:
         """Compute a product or a let where it is first read."""
@@ -315,14 +325,18 @@ class _Body:
 
     # Sums.
 
-    def _add(self, s: Sum, term: Term) -> None:
+    def _tile(self, term: Term, op: str) -> str:
+        """What a term takes from each pair, the identity of `op` from one that is not admitted."""
         expr = faster(spread(self._inlined(term.expr)))
         masked = self.admitted is not None and not self._vanishes(term.expr)
         self.place.dims(expr, self.scope)
         out = self.place.expr(expr, self.scope, frozenset(self.pair))
         if masked:
-            out = self._kept(out, _identity(s.op))
-        tile = out.source if isinstance(out, Read) and self._is_pair(out) else self._stored(term, out)
+            out = self._kept(out, _identity(op))
+        return out.source if isinstance(out, Read) and self._is_pair(out) else self._stored(term, out)
+
+    def _add(self, s: Sum, term: Term) -> None:
+        tile = self._tile(term, s.op)
         if term.by is not None:
             by = self.place.load(term.by, self.scope, own=True)
             self.scope.body.append(Dot(tile, by.source, self.loop, (self.owner, s.feature), into=s.name, cast=by.source))

@@ -48,7 +48,8 @@ class Dim:
 
 @dataclass(frozen=True, slots=True)
 class Arg:
-    """A strided array of the caller: one dim an axis. role: `in`, `out` or `scratch`. acc: stored in the accumulation type."""
+    """A strided array of the caller: one dim an axis. role: `in`, `out`, `scratch`, or `sum` (added to). acc: stored in the
+    accumulation type."""
 
     name: str
     axes: tuple[str, ...]
@@ -141,12 +142,14 @@ class Reduce:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """`arg[index] = tile`, rounded to the arg's element type. index as in `Load`."""
+    """`arg[index] = tile`, rounded to the arg's element type. index as in `Load`. add: added to what is there, in an arg of role
+    `sum`, which starts as 0."""
 
     arg: str
     index: tuple[Expr, ...]
     tile: str
     dims: tuple[str, ...]
+    add: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,8 @@ Stmt = Load | Init | Map | Set | Dot | Reduce | Store | Bisect | Block | TileLoo
 class Program:
     """One kernel: `body` runs for every position of the grid axes and every tile of the dim `owner` ("": the grid alone).
 
-    notes: what was decided and why, one sentence each. pairs: (row axes, key axes) for cost formulas.
+    notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
+    of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis.
     """
 
     name: str
@@ -226,6 +230,7 @@ class Program:
     owner: str
     body: tuple[Stmt, ...]
     notes: tuple[str, ...] = ()
+    shares: str = ""
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

@@ -22,6 +22,7 @@ from .nodes import Bisect, Block, Dot, If, Init, Load, Map, Program, Reduce, Rep
 def show(program: Program) -> str:
     """The whole program."""
     grid = f", for each {', '.join(program.grid)}" if program.grid else ""
+    grid += f", tiles shared out over {program.shares}" if program.shares else ""
     lines = [f"kernel {program.name}: a tile of {', '.join(program.dim(program.owner).axes)}{grid}"]
     for dim in program.dims:
         lines.append(f"  dim  {dim.name} is {'all of' if dim.whole else 'a box of'} {', '.join(dim.axes)}")
@@ -63,8 +64,8 @@ def _lines(stmt: Stmt) -> Iterator[str]:
             yield f"{_at(out, dims)} = dot over {over} of {a}, {b}" if out else f"{into} += dot over {over} of {a}, {b}"
         case Reduce(out, op, tile, over, dims):
             yield f"{_at(out, dims)} = {op} over {over} of {tile}"
-        case Store(arg, index, tile, _):
-            yield f"store {_index(arg, index)} = {tile}"
+        case Store(arg, index, tile, _, add):
+            yield f"store {_index(arg, index)} {'+=' if add else '='} {tile}"
         case Bisect(out, axis, low, high, cond):
             yield f"{out} = last {axis} of {_text(low)} .. {_text(high)} with {_text(cond)}"
         case Block(title, body):

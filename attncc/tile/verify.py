@@ -5,7 +5,7 @@
 - Dims: a `Map` or `Reduce` has the dims of what it reads; a `Dot` contracts `over` and keeps one dim of each operand.
 - A position is read where it exists: grid axes and repeated axes anywhere inside, tiled axes once their tile is known.
 - A value in its array's own element type feeds products alone.
-- Every output is stored once, outside the loops.
+- Every output is stored once, outside the loops; a sum is added to anywhere, and has the axis that shares out the owner's tiles.
 """
 
 from __future__ import annotations
@@ -60,9 +60,14 @@ class _Verifier:
         place.axes = {d.axes[0]: d.name for d in program.dims if d.whole}
         place.axes |= dict.fromkeys(self.dims[program.owner].axes, program.owner)
         self.body(program.body, place)
-        outs = [a.name for a in program.args if a.role != "in"]
+        outs = [a.name for a in program.args if a.role not in ("in", "sum")]
         if sorted(self.stored) != sorted(outs):
             raise self.fail(f"stores {sorted(self.stored)}, and its outputs are {sorted(outs)}")
+        if program.shares and program.shares not in program.grid:
+            raise self.fail(f"{program.shares} shares out tiles and is no grid axis")
+        for arg in program.args:
+            if arg.role == "sum" and program.shares not in arg.axes:
+                raise self.fail(f"{arg.name} is added to by tiles that may run at once")
 
     def body(self, body: tuple[Stmt, ...], place: _Place) -> None:
         for stmt in body:
@@ -162,11 +167,14 @@ class _Verifier:
         arg = next((a for a in self.program.args if a.name == stmt.arg), None)
         if arg is None or arg.role == "in" or len(arg.axes) != len(stmt.index):
             raise self.fail(f"a store to {stmt.arg}, which is no output of that many axes")
-        if place.loops:
+        if stmt.add != (arg.role == "sum"):
+            raise self.fail(f"{stmt.arg} is {'added to' if stmt.add else 'stored'}, and its role is {arg.role}")
+        if place.loops and not stmt.add:
             raise self.fail(f"{stmt.arg} is stored inside a loop")
         if not set(self.read(stmt.tile, place)) <= set().union(*(self.expr(x, place) for x in stmt.index)):
             raise self.fail(f"{stmt.tile} has more dims than the array {stmt.arg}")
-        self.stored.append(stmt.arg)
+        if not stmt.add:
+            self.stored.append(stmt.arg)
 
     # Values.
 
