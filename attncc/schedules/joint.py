@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from ..ir.expr import Expr, Index
+from ..ir.expr import Expr, Index, Read, walk
 from ..ir.pairs import Final, Keys, PairStage, Product, Sum
 from ..passes.differentiate import Part
 from ..tile.nodes import Arg, Dot, Program, Reduce, Store
@@ -81,7 +81,8 @@ def _sides(rows: PairStage, keys: PairStage) -> bool:
     plain = all(len(s.terms) == 1 and s.op == "sum" and not s.scaled for s in rows.sums)
     lets = dict(back.lets)
     agree = all(lets.get(name, expr) == expr for name, expr in there.lets)
-    return exchanged and same and plain and agree and all(len(f.axes) == len(set(f.axes)) for f in rows.finals)
+    read = {e.source for _, x in back.lets for e in walk(x) if isinstance(e, Read)}
+    return exchanged and same and plain and agree and not read & {f.name for f in rows.finals}
 
 
 def joined(rows: PairStage, keys: PairStage) -> PairStage:

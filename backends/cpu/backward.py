@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 import torch
 from attncc.backends.backward import KernelGradient
@@ -11,6 +12,7 @@ from attncc.backends.steps import Steps
 from attncc.ir.nodes import Program
 from attncc.runtime.gradient import Gradient
 from attncc.schedules.backward import differentiated
+from attncc.schedules.joint import Joint
 from attncc.schedules.plan import Plan
 
 from . import boxes
@@ -37,9 +39,10 @@ class _Call(_Run):
 
 def gradient(program: Program, outputs: Sequence[str], rest: Gradient, choose: Choose = boxes.choose) -> Gradient | None:
     """Kernels for both passes; None for programs without backward stages. choose: the tile sizes of a kernel."""
-    made = differentiated(program, outputs)
-    if made is None:
+    split = differentiated(program, outputs)
+    if split is None:
         return None
+    made = Joint(**{f.name: getattr(split, f.name) for f in fields(split)})
     runners: dict[int, _Planned] = {}
 
     def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:

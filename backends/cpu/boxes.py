@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from math import prod
 
 from attncc.tile.nodes import Dim, Program
 
@@ -22,6 +24,16 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, 
         else:
             out |= _box(dim, strip * (STRIPS if len(dim.axes) == 1 else 1), sizes)
     return out
+
+
+def shares(program: Program, sizes: Mapping[str, int]) -> int:
+    """Over how many shares the tiles of a grid position are dealt out: as many as give every processor of the machine something to do.
+
+    It depends on the machine, never on the number of threads a process may use, so results do not either.
+    """
+    heads = prod(sizes[a] for a in program.grid if a != program.shares)
+    tiles = prod(-(-sizes[a] // 64) for a in program.dim(program.owner).axes)
+    return max(1, min(tiles, (os.cpu_count() or 1) // max(1, heads)))
 
 
 def _box(dim: Dim, room: int, sizes: Mapping[str, int]) -> dict[str, int]:

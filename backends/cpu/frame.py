@@ -40,10 +40,13 @@ class Piece:
 
 
 class Frame:
-    """The state of printing one program. features: sizes of the feature axes. bits: of the accumulation type; element: of an
-    array."""
+    """The state of printing one program. features: sizes of the feature axes. bits: of the accumulation type; element: of an array.
+    by_rows: tiles of the owner that are stored by rows."""
 
-    def __init__(self, ready: Ready, features: dict[str, int], bits: int, element: int, name: str) -> None:
+    def __init__(
+        self, ready: Ready, features: dict[str, int], bits: int, element: int, name: str, by_rows: frozenset[str] = frozenset()
+    ) -> None:
+        self.by_rows = by_rows
         self.ready, self.program, self.features, self.bits, self.element, self.name = (
             ready,
             ready.program,
@@ -192,10 +195,12 @@ class Frame:
         for name in [n for n in self.held if n not in before and n not in self.lasting]:
             self.release(name)
 
-    def steps(self, dims: Sequence[str]) -> dict[str, str]:
-        """Steps of a stored tile along its dims."""
+    def steps(self, dims: Sequence[str], by_rows: bool = False) -> dict[str, str]:
+        """Steps of a stored tile along its dims. by_rows: the second dim along the lanes, the owner's or not."""
         if len(dims) == 1:
             return {dims[0]: "1"}
+        if by_rows:
+            return {dims[0]: self.room(dims[1]), dims[1]: "1"}
         lanes = self.lanes_of(dims)
         row = self.row_dim(dims)
         return {row: "STRIP" if lanes == self.owner.name else self.room(lanes), lanes: "1"}

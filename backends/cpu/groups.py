@@ -72,23 +72,27 @@ class Groups(Lanes):
 
     def steps_of(self, stmts: Sequence[Stmt], lanes: str) -> list[Stmt | list[Item]]:
         """Lane loops, and the loads, products and stores between them."""
-        out: list[Stmt | list[Item]] = []
-        held: list[Stmt] = []
-
-        def flush() -> None:
-            nonlocal held
-            if held:
-                out.append(self.items(held, lanes))
-            held = []
-
+        parts: list[Stmt | list[Stmt]] = []
         for stmt in stmts:
-            if isinstance(stmt, Map | Set | Reduce | Init) and not self.across(stmt):
-                held.append(stmt)
+            if not isinstance(stmt, Map | Set | Reduce | Init) or self.across(stmt):
+                parts.append(stmt)
+                continue
+            held = self._loop_for(stmt, parts)
+            if held is None:
+                parts.append([stmt])
             else:
-                flush()
-                out.append(stmt)
-        flush()
-        return out
+                held.append(stmt)
+        return [self.items(part, lanes) if isinstance(part, list) else part for part in parts]
+
+    def _loop_for(self, stmt: Stmt, parts: Sequence[Stmt | list[Stmt]]) -> list[Stmt] | None:
+        """The last lane loop, where a statement may join it: across products and loads that neither give nor take anything of it."""
+        need, makes = reads(stmt), changes(stmt)
+        for part in reversed(parts):
+            if isinstance(part, list):
+                return part
+            if defined(part) in need or changes(part) in need or (makes and makes in reads(part) | {defined(part)}):
+                return None
+        return None
 
     def across(self, stmt: Stmt) -> bool:
         """Whether a reduction runs along the lanes."""
@@ -115,9 +119,8 @@ class Groups(Lanes):
                 self._house_for_good(name)
                 continue
             shape = self._shape(name, "STRIP")
-            free = [
-                x for x in pool if x[1] == (shape, value.wide) and (x[0] < number or (x[0] == number and isinstance(stmt, Map)))
-            ]
+            until = number + 1 if isinstance(stmt, Map) else number
+            free = [x for x in pool if x[1] == (shape, value.wide) and x[0] < until]
             if free:
                 pool.remove(free[0])
             memory = free[0][2] if free else self.allocate(name, value.wide, shape)
@@ -130,6 +133,8 @@ class Groups(Lanes):
     def _shape(self, name: str, owner: str) -> str:
         """How many elements a stored tile has, in C. owner: for the owner's dim."""
         value = self.values[name]
+        if name in self.by_rows:
+            return f"{owner} * {self.room(value.dims[1])}"
         owned = self.owner.name in value.dims
         sizes = [owner] if owned else []
         for dim in value.dims:
@@ -149,7 +154,7 @@ class Groups(Lanes):
     def _house(self, name: str, memory: str) -> None:
         value = self.values[name]
         code = memory if value.kind == "float" or value.wide else f"((lane *){memory})"
-        self.homes[name] = self.stored_homes[name] = Home(code, "array", value.kind, value.wide, self.steps(value.dims))
+        self.homes[name] = self.stored_homes[name] = Home(code, "array", value.kind, value.wide, self.steps(value.dims, name in self.by_rows))
 
     def parts(self, stmts: Sequence[Stmt]) -> None:
         """Pointers to a strip's part of the tiles that last."""
@@ -165,5 +170,5 @@ class Groups(Lanes):
         for item in items:
             for stmt in item.stmts if isinstance(item, Rows) else [item]:
                 name = defined(stmt) or changes(stmt)
-                return self.lanes_of(self.values[name].dims)
+                return self.lanes_of(self.values[name].dims) if name and self.values[name].dims else ""
         return ""

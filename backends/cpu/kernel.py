@@ -30,6 +30,7 @@ from attncc.tile.nodes import (
 from .factors import fold
 from .groups import Groups, Run, runs
 from .ready import deep_reads, prepare, reads
+from .sharing import split
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     features: sizes of its feature axes. bits: of the accumulation type, 32 or 64. element: of the arrays, as in memory.h.
     Raises AttnUnsupportedError for what the printer cannot do.
     """
-    return KernelPrinter(prepare(fold(program)), features, bits, element, name or program.name).kernel()
+    program, by_rows = split(program)
+    return KernelPrinter(prepare(fold(program)), features, bits, element, name or program.name, by_rows).kernel()
 
 
 class KernelPrinter(Groups):
@@ -65,6 +67,7 @@ class KernelPrinter(Groups):
                 self.readers.setdefault(name, []).append(stmt)
         for axis in (*self.program.grid, *self.owner.axes):
             self.size(axis)
+        self.depth += 1 if self.program.shares else 0
         self.body(body)
         lines = self.lines
         arrays = self.program.args
@@ -73,7 +76,8 @@ class KernelPrinter(Groups):
         sizes = tuple(self.sizes)
         tag = self.name
         text = [f"/* {self._about()} */", *self._bytes(boxes), ""]
-        text += [f"static void {tag}_owner(const struct call *call, long owner, char *memory)", "{", *head, *lines, "}", ""]
+        closing = ["    }"] if self.program.shares else []
+        text += [f"static void {tag}_owner(const struct call *call, long owner, char *memory)", "{", *head, *lines, *closing, "}", ""]
         text += self._entry(sizes)
         return Kernel(self.name, "\n".join(text) + "\n", self.program, arrays, sizes, boxes)
 
@@ -129,25 +133,37 @@ class KernelPrinter(Groups):
         return [*out, "", *place, ""]
 
     def _place(self) -> list[str]:
-        """The owner's number as a grid position and the start of a tile."""
-        out: list[str] = []
-        for axis in reversed(self.owner.axes):
-            tiles = self.names.fresh(f"{axis}_tiles")
-            out.append(f"    const long {tiles} = ceil_div({self.size(axis)}, {self.box(axis)});")
-            out.append(f"    const long {self.first(axis)} = owner % {tiles} * {self.box(axis)};")
-            out.append(f"    owner /= {tiles};")
+        """The owner's number as a grid position and the start of a tile. Where tiles are shared out it is a grid position alone, and the
+        tiles of its share follow in a loop."""
+        lines, self.lines, depth, self.depth = self.lines, [], self.depth, 1
+        shares, tiles = self.program.shares, {a: self.names.fresh(f"{a}_tiles") for a in self.owner.axes}
+        for axis in self.owner.axes:
+            self.line(f"const long {tiles[axis]} = ceil_div({self.size(axis)}, {self.box(axis)});")
+        if not shares:
+            self._starts("owner", tiles)
         for axis in reversed(self.program.grid):
             name = self.names.of("position", axis)
             if axis == self.program.grid[0]:
-                out.append(f"    const long {name} = owner;")
+                self.line(f"const long {name} = owner;")
             else:
-                out += [f"    const long {name} = owner % {self.size(axis)};", f"    owner /= {self.size(axis)};"]
-        lines, self.lines = self.lines, []
+                self.line(f"const long {name} = owner % {self.size(axis)};")
+                self.line(f"owner /= {self.size(axis)};")
+        if shares:
+            mine, all_tiles = self.names.of("position", shares), " * ".join(tiles.values())
+            self.line(f"for (long next = {mine}; next < {all_tiles}; next += {self.size(shares)}) {{")
+            self.depth += 1
+            self.line("long tile = next;")
+            self._starts("tile", tiles)
         self._extents(self.owner, self.owner.axes)
-        out += self.lines
-        self.lines = lines
-        out.append(f"    const long strips = ({self.all_count(self.owner.name)} + STRIP - 1) / STRIP;")
-        return out
+        self.line(f"const long strips = ({self.all_count(self.owner.name)} + STRIP - 1) / STRIP;")
+        made, self.lines, self.depth = self.lines, lines, depth
+        return made
+
+    def _starts(self, number: str, tiles: dict[str, str]) -> None:
+        """Where the owner's tile of a number starts."""
+        for axis in reversed(self.owner.axes):
+            self.line(f"const long {self.first(axis)} = {number} % {tiles[axis]} * {self.box(axis)};")
+            self.line(f"{number} /= {tiles[axis]};")
 
     def _extents(self, dim: Dim, axes: Sequence[str]) -> None:
         """How many positions a tile has, and where they are when it is a box of several axes."""
@@ -171,8 +187,9 @@ class KernelPrinter(Groups):
             )
 
     def _entry(self, sizes: tuple[str, ...]) -> list[str]:
-        owners = [f"ceil_div({self._passed(a, sizes)}, boxes[{list(self.tiled).index(a)}])" for a in self.owner.axes]
-        owners += [self._passed(a, sizes) for a in self.program.grid]
+        owners = [self._passed(a, sizes) for a in self.program.grid]
+        if not self.program.shares:
+            owners += [f"ceil_div({self._passed(a, sizes)}, boxes[{list(self.tiled).index(a)}])" for a in self.owner.axes]
         return [
             f"EXPORT int {self.name}(void *const *data, const long *strides, const long *sizes, const double *numbers,",
             f"{' ' * (len(self.name) + 12)}const long *boxes, long threads, start_threads *start)",
@@ -340,12 +357,17 @@ class KernelPrinter(Groups):
         lanes = owner if owner in stmt.dims else stmt.dims[1]
         rows = next(d for d in stmt.dims if d != lanes)
         b, a = (stmt.a, stmt.b) if lanes in self.values[stmt.a].dims else (stmt.b, stmt.a)
-        if owner == stmt.over:
-            raise AttnUnsupportedError(f"{self.name}: a product that sums over the owner's positions is not in the CPU backend")
         one, two, three = self.homes[a], self.homes[b], self.homes[target]
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
-        parts += [self.count(rows), self.count(lanes), self.count(stmt.over), "1" if stmt.into else "0"]
+        parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
+        parts.append("1" if stmt.into else "strip > 0" if owner == stmt.over else "0")
         self.line(f"product({', '.join(parts)});")
 
     def _reduce_across(self, stmt: Reduce) -> None:
-        raise AttnUnsupportedError(f"{self.name}: a reduction along the owner's positions is not in the CPU backend")
+        """A reduction along the owner's positions: of every row of a strip, added to what the strips before gave."""
+        if stmt.op != "sum" or stmt.over != self.owner.name or self.values[stmt.tile].kind != "float":
+            raise AttnUnsupportedError(f"{self.name}: {stmt.op} along {stmt.over} is not in the CPU backend")
+        tile, out = self.homes[stmt.tile], self.homes[stmt.out]
+        rows = stmt.dims[0] if stmt.dims else ""
+        count = self.count(rows) if rows else "1"
+        self.line(f"sum_rows({tile.code}, {out.code}, {count}, lanes, strip > 0);")

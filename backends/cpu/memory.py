@@ -144,9 +144,10 @@ class Memory(Frame):
             start = "" if axis in self.features else f" + {self.first(axis)} * {step}"
             source = f"{place.base}{start}"
             parts = [home.code, source, "row_at", self.count(row), self.count(other), step]
-            if row != self.owner.name:
+            columns = row == self.owner.name and stmt.out not in self.by_rows
+            if not columns:
                 parts.append(self.room(other))
-            self.line(f"load_{'columns' if row == self.owner.name else 'rows'}{suffix}({', '.join(parts)});")
+            self.line(f"load_{'columns' if columns else 'rows'}{suffix}({', '.join(parts)});")
 
     def _rows_at(self, arg: Arg, place: Place, row: str) -> None:
         """row_at[n]: the offset of each row, -1 for one outside the array."""
@@ -273,7 +274,7 @@ class Memory(Frame):
             if arg.kind == "float" and not arg.acc:
                 code = f"narrow({code})"
             test = f"if ({' && '.join(tests)}) " if tests else ""
-            self.line(f"{test}({place.base})[{' + '.join(parts) or '0'}] = {code};")
+            self.line(f"{test}({place.base})[{' + '.join(parts) or '0'}] {'+=' if stmt.add else '='} {code};")
             self._close(heads)
 
 

@@ -28,6 +28,8 @@ from attncc.tile.nodes import (
     inner,
 )  # fmt: skip
 
+from .sharing import shared
+
 
 @dataclass(frozen=True, slots=True)
 class Value:
@@ -83,7 +85,20 @@ class _Preparer:
                 self.title = self.kind = ""
             elif (made := self.statement(stmt, names)) is not None:
                 out.append(made)
-        return tuple(out)
+        return shared(out, self.dims, lambda n: n in self.values and self.values[n].carried, self._part)
+
+    def _part(self, hint: str, dims: tuple[str, ...]) -> str:
+        return self.define(hint, {}, dims, "float")
+
+    def dims(self, expr: Expr) -> tuple[str, ...]:
+        """Dims of an expression, in the program's order."""
+        found: set[str] = set()
+        for e in walk(expr):
+            if isinstance(e, Read) and e.source in self.values:
+                found |= set(self.values[e.source].dims)
+            elif isinstance(e, Index):
+                found |= {d.name for d in self.program.dims if e.axis in d.axes}
+        return tuple(d.name for d in self.program.dims if d.name in found)
 
     def statement(self, stmt: Stmt, names: Names) -> Stmt | None:
         """The statement with new names, None for one that only names a constant or another value. What it defines goes to

@@ -97,13 +97,16 @@ class _Run(Steps):
         loaded = self.runner.loaded(self.sizes, self.dtype)
         made: dict[str, torch.Tensor] = {}
         for program in (*step.definitions, *step.kernels):
+            if program.shares:
+                self.sizes = {**self.sizes, program.shares: boxes.shares(program, self.sizes)}
             given: dict[str, torch.Tensor] = {}
             for arg in program.args:
                 kinds = {"float": self.acc if arg.acc else self.dtype, "int": torch.int64, "bool": torch.bool}
                 if arg.role == "in":
                     given[arg.name] = (made.get(arg.name, self.arrays.get(arg.name))).to(kinds[arg.kind])  # type: ignore[union-attr]
                 else:
-                    given[arg.name] = made[arg.name] = torch.empty([self.sizes[a] for a in arg.axes], dtype=kinds[arg.kind])
+                    new = torch.zeros if arg.role == "sum" else torch.empty
+                    given[arg.name] = made[arg.name] = new([self.sizes[a] for a in arg.axes], dtype=kinds[arg.kind])
             loaded.run(program.name, given, self.sizes)
         return made
 

@@ -129,6 +129,19 @@ STORE_COLUMNS(store_columns_real, real, as_is, keep_row)
 #define store_columns_real store_columns
 #endif
 
+/* to[row] = or += the sum of a row's `lanes` lanes. */
+APART void sum_rows(const real *from, real *to, long rows, long lanes, int add)
+{
+    for (long r = 0; r < rows; ++r, from += STRIP) {
+        vreal sum = splat(0);
+        for (long v = 0; v < lanes; v += LANES) {
+            vreal part = load(from + v);
+            sum += v + LANES <= lanes ? part : pick(count_up(v) < isplat(lanes), part, splat(0));
+        }
+        to[r] = (add ? to[r] : 0) + sum_lanes(sum);
+    }
+}
+
 /* A piece of a thread's memory, on a cache line of its own. */
 INLINE void *piece(char **memory, long bytes)
 {
