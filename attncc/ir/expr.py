@@ -193,6 +193,16 @@ def kind_of(expr: Expr) -> str:
     raise TypeError(expr)
 
 
+def keeping_axes(new: Callable[[Expr], Expr]) -> Callable[[Expr], Expr]:
+    """A rewrite that lets an expression be where it would change the order of its axes: reads of pair values list them in that order."""
+
+    def guarded(expr: Expr) -> Expr:
+        found = new(expr)
+        return found if axes_of(found) == axes_of(expr) else expr
+
+    return guarded
+
+
 def sources_of(expr: Expr) -> tuple[str, ...]:
     """Names of the values read, in order of first appearance."""
     return tuple(dict.fromkeys(e.source for e in walk(expr) if isinstance(e, Read)))

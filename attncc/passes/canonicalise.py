@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import AttnError
-from ..ir.expr import FALSE, TRUE, Apply, Const, Expr, Reduce, kind_of, rebuild
+from ..ir.expr import FALSE, TRUE, Apply, Const, Expr, Reduce, keeping_axes, kind_of, rebuild
 from ..ir.nodes import Attend, Node, Program, map_exprs
 from ..ir.sizes import SCALAR
 
@@ -21,7 +21,7 @@ _EXACT = {"bool", "int"}
 
 def canonicalise(program: Program) -> Program:
     """Rewrite every expression of a program."""
-    return program.with_nodes(tuple(_node(map_exprs(n, rewrite)) for n in program.nodes))
+    return program.with_nodes(tuple(_node(map_exprs(n, keeping_axes(rewrite))) for n in program.nodes))
 
 
 def _node(node: Node) -> Node:

@@ -6,7 +6,9 @@ among the keys is put in place of its reads there. What is also an output, or re
 
 from __future__ import annotations
 
-from ..ir.expr import Along, Expr, Index, Read, Reduce, axes_of, rebuild, substitute, walk
+from functools import partial
+
+from ..ir.expr import Along, Expr, Index, Read, Reduce, axes_of, keeping_axes, rebuild, substitute, walk
 from ..ir.nodes import Assign, Attend, Node, Program, map_exprs, used_by, values_of
 
 LIMIT = 200
@@ -22,7 +24,7 @@ def inline(program: Program) -> Program:
             keys = {a for s in node.segments for a in s.over}
             here = {n: a for n, a in known.items() if keys & set(a.axes) and set(node.rows) & set(a.axes)}
             if here:
-                node = map_exprs(node, lambda e, here=here: _expand(e, here))  # type: ignore[misc]
+                node = map_exprs(node, keeping_axes(partial(_expand, here)))
         elif isinstance(node, Assign) and len(node.axes) > 1 and _elementwise(node.expr):
             known[node.name] = node
         nodes.append(node)
@@ -33,14 +35,14 @@ def _elementwise(e: Expr) -> bool:
     return all(n < LIMIT and not isinstance(inner, Reduce | Along) for n, inner in enumerate(walk(e)))
 
 
-def _expand(e: Expr, here: dict[str, Assign]) -> Expr:
-    e = rebuild(e, lambda child: _expand(child, here))
+def _expand(here: dict[str, Assign], e: Expr) -> Expr:
+    e = rebuild(e, partial(_expand, here))
     if isinstance(e, Read) and e.source in here and e.fill is None:
         node = here[e.source]
         at = {a: i for a, i in zip(node.axes, e.index, strict=True) if i != Index(a)}
         missing = [a for a in node.axes if a not in axes_of(node.expr)]
         if not missing:
-            return _expand(substitute(node.expr, at), here)
+            return _expand(here, substitute(node.expr, at))
     return e
 
 

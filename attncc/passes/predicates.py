@@ -11,13 +11,14 @@ backends match these forms alone. `how` says in words what became of a reduction
 
 from __future__ import annotations
 
-from ..ir.expr import Apply, Const, Expr, Index, Reduce, axes_of, conjoin, conjuncts, kind_of, rebuild
-from ..ir.nodes import Program, map_exprs
+from ..ir.expr import Apply, Const, Expr, Index, Reduce, axes_of, conjoin, conjuncts, keeping_axes, kind_of, rebuild
+from ..ir.nodes import Assign, Program, map_exprs
 
 
 def predicates(program: Program) -> Program:
     """Bring every such-that condition of a program into solved form."""
-    return program.with_nodes(tuple(map_exprs(n, solve) for n in program.nodes))
+    guarded = keeping_axes(solve)  # an assignment names its axes, so their order in its expression is free
+    return program.with_nodes(tuple(map_exprs(n, solve if isinstance(n, Assign) else guarded) for n in program.nodes))
 
 
 def solve(e: Expr) -> Expr:

@@ -124,6 +124,18 @@ def test_pair_values_are_not_stored() -> None:
     assert "slope[i] * abs(i - j)" in show(program)
 
 
+def test_rewrites_keep_the_order_of_the_axes_of_pairs() -> None:
+    """A term that vanishes, or a value put in place, must not turn the map that is read by the score's axes."""
+    text = """
+    pattern f(q[i, d], k[j, d], v[j, e]; slope: int = 0) -> o[i, e] {
+      bias[j, i] = 0.5 * abs(i - j)
+      attend o over j { score bias + slope * (j - i) + dot(q, k)   normalize softmax   mix v }
+    }"""
+    q, k, v = torch.randn(4, 3), torch.randn(4, 3), torch.randn(4, 2)
+    far = (torch.arange(4)[:, None] - torch.arange(4)).abs()
+    torch.testing.assert_close(attncc.compile(text)(q, k, v), torch.softmax(q @ k.T + 0.5 * far, -1) @ v)
+
+
 def test_a_reduction_over_pairs_stays_stored() -> None:
     program = attncc.compile("""
     pattern f(q[i, d], k[j, d], v[j, e]) -> o[i, e] {
