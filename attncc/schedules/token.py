@@ -60,8 +60,9 @@ class _Token:
         node = self.node
         out = self.expr(node.expr)
         dims = self.dims(node.expr)
-        self.body.append(Map("out", out, dims))
-        self.body.append(Store(node.name, tuple(Index(a) for a in node.axes), "out", dims))
+        made = self.name("out")
+        self.body.append(Map(made, out, dims))
+        self.body.append(Store(node.name, tuple(Index(a) for a in node.axes), made, dims))
         args = [Arg(n, self.arrays[n], kind, "in", n in self.acc) for n, kind in self.kinds.items()]
         used = {d for stmt in self.body if isinstance(stmt, Load | Map) for d in stmt.dims}
         wide = tuple(Dim(a, (a,), whole=True) for a in self.features if a in used)
