@@ -47,6 +47,11 @@ def pick(scope: Scope, use: Use) -> Value:
         if "n" not in use.options:
             raise AttnTypeError("'in_top' needs n: in_top[j](e; n = 8)", use.span)
         count = to_expr(scope, value(use.options["n"], scope), use.options["n"].span)
+        extra = [a for a in axes_of(count) if a not in free or a == axis]
+        if kind_of(count) != "int" or extra:
+            what = f"depends on axis '{extra[0]}'" if extra else f"is a value of kind {kind_of(count)}"
+            help = f"a whole number for each row: '{extra[0]}.size' is the size" if extra else "a whole number for each row"
+            raise AttnTypeError(f"n of 'in_top' {what}", use.options["n"].span, help)
     kind = "bool" if use.name == "in_top" else kind_of(e) if use.name == "sort" else "int"
     name = scope.builder.fresh(use.name)
     if scope.is_local(e):

@@ -48,7 +48,7 @@ def _sized(builder: Builder, axes: tuple[Axis, ...], nodes: list[Node], outputs:
         if axis in seen:
             raise AttnTypeError(f"the size of axis '{axis}' depends on itself", place(axis), "give one of the sizes in 'where'")
         size = by_name[axis].size
-        for e in walk(size) if size is not None and axis not in known else ():
+        for e in walk(size) if size is not None else ():
             if isinstance(e, Size):
                 reach(e.axis, (*seen, axis))
 

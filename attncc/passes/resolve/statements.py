@@ -186,7 +186,7 @@ def _(node: tree.Require, scope: Scope) -> None:
         check = to_expr(scope, got, cond.span)
         if kind_of(check) != "bool":
             raise AttnTypeError("'require' needs a condition", cond.span)
-        if axes_of(check):
+        if axes_of(check) or sources_of(check):
             raise AttnTypeError("'require' checks parameters and sizes", cond.span, "use 'assume' for conditions on data")
         scope.builder.checks.append(Check(check, False, cond.span))
 
