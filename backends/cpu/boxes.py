@@ -1,42 +1,118 @@
-"""Tile sizes. The owner's tile is a few strips; a tile of keys is what stays in the first-level cache beside a strip."""
+"""Tile sizes, from the pairs that they make a kernel visit.
+
+The owner's tile is a few strips: more of them read a tile of keys from the second-level cache less often; one of them, as square as
+can be, visits fewer keys under a window. A tile of keys beside a strip fits the first-level cache. Costs are cycles of the vector
+units; every choice depends on sizes and the machine alone, never on its load or on how many threads a process may use.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from math import prod
+from collections.abc import Callable, Iterator, Mapping
+from itertools import product
+from math import ceil, prod
 
-from attncc.tile.nodes import Dim, Program
+from attncc.tile.nodes import Dim, Dot, Program, statements
+
+from .visits import Unknown, visits
 
 KEYS = 64
+"""Positions in a tile of keys: a strip's scores stay in the first-level cache with its operand and its sums."""
 STRIPS = 4
+_SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48)
+_SAMPLES = 3
+_OWNER, _TILE, _ROW, _COPIED, _POINT, _TEST = 3000.0, 450.0, 12.0, 45.0, 9.0, 3.0
+"""Cycles of an owner; of a tile, beside a strip; of a row of a tile, and of one that is copied; of the pointwise work on a vector of
+pairs; of its test."""
 
 
 def choose(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, int]:
-    """The extent of a tile along each tiled axis. strip: positions of a strip. It depends on sizes alone, never on the
-    machine's load."""
-    out: dict[str, int] = {}
-    for dim in program.dims:
-        if dim.whole:
-            continue
-        if dim.name != program.owner:
-            out |= _box(dim, KEYS, sizes)
-        else:
-            out |= _box(dim, strip * (STRIPS if len(dim.axes) == 1 else 1), sizes)
-    return out
+    """The extent of a tile along each tiled axis. strip: positions of a strip."""
+    owner = program.dim(program.owner)
+    loops = [d for d in program.dims if not d.whole and d.name != program.owner]
+    plain = {a: n for d in loops for a, n in _square(d, KEYS, sizes).items()}
+    usual = _square(owner, strip * (STRIPS if len(owner.axes) == 1 else 1), sizes)
+    if not loops:
+        return usual
+    ones = {a: 1 for d in loops for a in d.axes}
+    try:
+        boxes = list(_owners(owner, sizes, strip, program))
+        best = min(boxes, key=lambda box: _cost(program, sizes, {**ones, **box}, strip, exact=True))
+        for loop in loops:
+            if len(loops) > 1 or any(sizes[a] == 0 for a in loop.axes):
+                break
+            plain = _keys(loop, sizes, lambda box: _cost(program, sizes, {**box, **best}, strip))
+    except Unknown:
+        return {**plain, **usual}
+    return {**plain, **best}
 
 
 def shares(program: Program, sizes: Mapping[str, int]) -> int:
-    """Over how many shares the tiles of a grid position are dealt out: as many as give every processor of the machine something to do.
-
-    It depends on the machine, never on the number of threads a process may use, so results do not either.
-    """
+    """Over how many shares the tiles of a grid position are dealt out: as many as give every processor of the machine something to
+    do."""
     heads = prod(sizes[a] for a in program.grid if a != program.shares)
-    tiles = prod(-(-sizes[a] // 64) for a in program.dim(program.owner).axes)
+    tiles = prod(-(-sizes[a] // KEYS) for a in program.dim(program.owner).axes)
     return max(1, min(tiles, (os.cpu_count() or 1) // max(1, heads)))
 
 
-def _box(dim: Dim, room: int, sizes: Mapping[str, int]) -> dict[str, int]:
+def _owners(dim: Dim, sizes: Mapping[str, int], strip: int, program: Program) -> Iterator[dict[str, int]]:
+    """Candidates for the owner's tile, the largest first."""
+    if len(dim.axes) == 1:
+        grid = prod(sizes[a] for a in program.grid)
+        for strips in (STRIPS, 2, 1):
+            box = strips * strip
+            few = grid * ceil(sizes[dim.axes[0]] / box) < 2 * (os.cpu_count() or 1)
+            if strips == 1 or not few:
+                yield {dim.axes[0]: max(1, min(box, sizes[dim.axes[0]]))}
+        return
+    for vectors in (3, 2):
+        for sides in product(_SIDES, repeat=len(dim.axes) - 1):
+            last = vectors * strip // 3 // prod(sides)
+            if last > 1 and all(n <= sizes[a] for a, n in zip(dim.axes, sides, strict=False)):
+                yield {a: max(1, min(n, sizes[a])) for a, n in zip(dim.axes, (*sides, last), strict=True)}
+
+
+def _keys(dim: Dim, sizes: Mapping[str, int], cost: Callable[[Mapping[str, int]], float]) -> dict[str, int]:
+    """The tile of keys that costs least: of one axis among a few, of several side by side, twice."""
+    best = _square(dim, KEYS, sizes)
+    if len(dim.axes) == 1:
+        axis = dim.axes[0]
+        return min(({axis: max(1, min(side, sizes[axis]))} for side in (KEYS, 16, 32, 48)), key=cost)
+    for axis in (*reversed(dim.axes), *reversed(dim.axes)):
+        others = prod(n for a, n in best.items() if a != axis)
+        sides = [n for n in _SIDES if n <= sizes[axis] and n * others <= 1.5 * KEYS]
+        best = min([best, *({**best, axis: n} for n in sides)], key=cost)
+    return best
+
+
+def _cost(program: Program, sizes: Mapping[str, int], boxes: Mapping[str, int], strip: int, exact: bool = False) -> float:
+    """Cycles of a kernel. exact: tiles of keys are single positions, which only counts pairs. Raises Unknown."""
+    owner = program.dim(program.owner)
+    tiles = [ceil(sizes[a] / boxes[a]) for a in owner.axes]
+    lanes = prod(boxes[a] for a in owner.axes)
+    vectors = ceil(lanes / (strip / 3))
+    features = sum(sizes[s.over] if program.dim(s.over).whole else sizes[s.dims[1]] for s in _products(program))
+    row = _COPIED if any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not owner) else _ROW
+    total = 0.0
+    for sample in range(_SAMPLES if max(tiles) > 0 else 0):
+        first = {a: (2 * sample + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(owner.axes, tiles, strict=True)}
+        seen = visits(program, sizes, boxes, first)
+        tile = 0.0 if exact else seen.tiles
+        pairs = vectors * (seen.rows * (features / 2 + _POINT) + seen.tested * _TEST)
+        total += _OWNER + lanes * features / 4 + tile * _TILE * ceil(lanes / strip) + seen.rows * row + pairs
+    return prod(tiles) * total / _SAMPLES
+
+
+def _products(program: Program) -> list[Dot]:
+    """The products of one body."""
+    found: dict[tuple[str, str, str], Dot] = {}
+    for stmt in statements(program.body):
+        if isinstance(stmt, Dot):
+            found.setdefault((stmt.a, stmt.b, stmt.over), stmt)
+    return list(found.values())
+
+
+def _square(dim: Dim, room: int, sizes: Mapping[str, int]) -> dict[str, int]:
     """A box of at most `room` positions, its sides alike."""
     out: dict[str, int] = {}
     left = room

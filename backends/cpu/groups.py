@@ -154,7 +154,8 @@ class Groups(Lanes):
     def _house(self, name: str, memory: str) -> None:
         value = self.values[name]
         code = memory if value.kind == "float" or value.wide else f"((lane *){memory})"
-        self.homes[name] = self.stored_homes[name] = Home(code, "array", value.kind, value.wide, self.steps(value.dims, name in self.by_rows))
+        steps = self.steps(value.dims, name in self.by_rows)
+        self.homes[name] = self.stored_homes[name] = Home(code, "array", value.kind, value.wide, steps)
 
     def parts(self, stmts: Sequence[Stmt]) -> None:
         """Pointers to a strip's part of the tiles that last."""

@@ -172,19 +172,24 @@ class KernelPrinter(Groups):
         if len(dim.axes) == 1 or axes[-1] != dim.axes[-1]:
             return
         self.line(f"const long {self.all_count(dim.name)} = {' * '.join(self.extent(a) for a in dim.axes)};")
-        for number, axis in enumerate(dim.axes):
-            below = " * ".join(self.extent(a) for a in dim.axes[number + 1 :])
-            inner = f"n / ({below})" if below else "n"
-            code = f"{inner} % {self.extent(axis)}" if number else inner
-            table = self.places(axis)
+        tables = {axis: self.places(axis) for axis in dim.axes}
+        for table in tables.values():
             if table not in self.tables:
                 self.tables[table] = self.allocate(table, False, self.room(dim.name))
                 self.lasting.add(self.tables[table])
             self.line(f"lane *const {table} = (lane *){self.tables[table]};")
-            self.line(
-                f"for (long n = 0; n < {self.room(dim.name)}; ++n) {table}[n] = (lane)({self.first(axis)} + "
-                f"(n < {self.all_count(dim.name)} ? {code} : 0));"
-            )
+        with self.block(""):
+            self.line("long n = 0;")
+            for axis in dim.axes:
+                at = f"{self.names.of('position', axis)}_"
+                self.line(f"for (long {at} = {self.first(axis)}; {at} < {self.first(axis)} + {self.extent(axis)}; ++{at}) {{")
+                self.depth += 1
+            for axis, table in tables.items():
+                self.line(f"{table}[n] = (lane){self.names.of('position', axis)}_;")
+            self.line("++n;")
+            self._close(len(dim.axes))
+            values = " ".join(f"{table}[n] = (lane){self.first(axis)};" for axis, table in tables.items())
+            self.line(f"for (; n < {self.room(dim.name)}; ++n) {{ {values} }}")
 
     def _entry(self, sizes: tuple[str, ...]) -> list[str]:
         owners = [self._passed(a, sizes) for a in self.program.grid]
