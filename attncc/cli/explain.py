@@ -34,6 +34,8 @@ def explain(
     what binds them.
     """
     machine()
+    from rich.markup import escape
+
     from attncc.runtime import explain as decisions
 
     from .opening import open_sample
@@ -41,7 +43,8 @@ def explain(
     params, sizes = options.parse_params(param), options.parse_sizes(size)
     opened, sample = open_sample(file, pattern, params, optional=optional, sizes=sizes)
     console = out()
-    console.print(f"[bold]{opened.op.name}[/bold]  {opened.op.title.splitlines()[0] if opened.op.title else ''}".rstrip())
+    first = opened.op.title.splitlines()[0] if opened.op.title else ""
+    console.print(f"[bold]{opened.op.name}[/bold]  {escape(first)}".rstrip(), soft_wrap=True)
     if opened.chosen:
         console.print(f"chosen here: {opened.line()}", style="dim", markup=False)
     _print(decisions.explain(sample.program, sample.sizes if sizes else None))

@@ -82,7 +82,7 @@ def run(
 def _head(title: str, name: str, chosen: str, sample: Sample) -> None:
     console = out()
     first = title.splitlines()[0] if title else ""
-    console.print(f"[bold]{name}[/bold]  {first}".rstrip(), soft_wrap=True)
+    console.print(f"[bold]{name}[/bold]  {_escape(first)}".rstrip(), soft_wrap=True)
     if chosen:
         console.print(f"chosen here: {chosen}", style="dim")
     shapes = "  ".join(f"{n}{list(t.shape)}" for n, t in sample.tensors.items())

@@ -4,23 +4,24 @@
 - An int input that gives positions along an axis stays inside that axis, one that is compared with positions stays near them;
   any other int is small, so that equal values occur.
 - A bool input is true with a given density; each of its rows can be empty.
-- Floats are normal with variance 1, or uniform between their bounds.
+- Floats are normal, weights of projections with less variance than data, or uniform between their bounds.
 
 What cannot be read off is tried: the eager backend says whether data are admissible, and other distributions follow.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 
 from ..errors import AttnError, AttnShapeError, AttnValueError
-from ..ir.expr import Apply, Expr, Index, Read, children, conjuncts, kind_of, walk
+from ..ir.expr import Apply, Expr, Index, Read, Reduce, children, conjuncts, kind_of, walk
 from ..ir.nodes import Input, Program
 from ..ir.sizes import Unknown, scalar
-from .lengths import compared, every_expr, free_axes, mentions_index
+from .lengths import compared, every_expr, free_axes, mentions_index, roles
 
 ATTEMPTS = 8
 
@@ -132,6 +133,27 @@ def _axes_of_values(program: Program) -> dict[str, tuple[str, ...]]:
     return out
 
 
+def spreads(program: Program, sizes: Mapping[str, int]) -> dict[str, float]:
+    """The standard deviation of each float input: 1, and for weights 1 / sqrt(terms), so that a projection keeps the variance.
+
+    A weight is contracted with tokens and has neither their axes nor those that all of them share (the batch).
+    """
+    role = roles(program)
+    axes = {item.name: {a for dim in item.dims for a in dim} for item in program.inputs if item.kind == "float"}
+    tokens = [own for own in axes.values() if any(role.get(a) in ("key", "query") for a in own)]
+    batch = set.intersection(*tokens) if tokens else set()
+    out = dict.fromkeys(axes, 1.0)
+    for expr in every_expr(program) if tokens else ():
+        for inner in walk(expr):
+            if isinstance(inner, Reduce) and inner.op == "sum":
+                for read in walk(inner.body):
+                    own = axes.get(read.source, set()) if isinstance(read, Read) else set()
+                    summed = own & set(inner.axes)
+                    if isinstance(read, Read) and summed and own not in tokens and not own & batch:
+                        out[read.source] = min(out[read.source], math.prod(sizes[a] for a in summed) ** -0.5)
+    return out
+
+
 def draw(
     program: Program, sizes: Mapping[str, int], seed: int, dtype: torch.dtype, density: float = 0.7, attempt: int = 0
 ) -> dict[str, torch.Tensor]:
@@ -140,17 +162,20 @@ def draw(
     Floats are drawn in float64 and rounded to `dtype`, so that calls in several dtypes see the same data.
     """
     generator = torch.Generator().manual_seed(seed)
-    limits = bounds(program, sizes)
+    limits, scales = bounds(program, sizes), spreads(program, sizes)
     made = shapes(program, sizes)
     return {
-        item.name: _tensor(item, made[item.name], limits.get(item.name, Bounds()), generator, dtype, density, attempt)
+        item.name: _tensor(
+            item, made[item.name], limits.get(item.name, Bounds()), scales.get(item.name, 1.0), generator, dtype, density, attempt
+        )
         for item in program.inputs
     }
 
 
 def _tensor(
-    item: Input, shape: tuple[int, ...], own: Bounds, generator: torch.Generator, dtype: torch.dtype, density: float, attempt: int
-) -> torch.Tensor:
+    item: Input, shape: tuple[int, ...], own: Bounds, spread: float, generator: torch.Generator, dtype: torch.dtype, density: float,
+    attempt: int,
+) -> torch.Tensor:  # fmt: skip
     if item.kind == "bool":
         keep = 1.0 if attempt else density
         return torch.rand(shape, generator=generator, dtype=torch.float64) < keep
@@ -167,7 +192,7 @@ def _tensor(
     if own.low is not None and own.high is not None:
         unit = torch.rand(shape, generator=generator, dtype=torch.float64) * 0.9 + 0.05
         return (own.low + (own.high - own.low) * unit).to(dtype)
-    values = torch.randn(shape, generator=generator, dtype=torch.float64)
+    values = spread * torch.randn(shape, generator=generator, dtype=torch.float64)
     if own.low is not None:
         values = own.low + values.abs() + 0.25
     elif own.high is not None:
