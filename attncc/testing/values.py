@@ -141,7 +141,7 @@ def spreads(program: Program, sizes: Mapping[str, int]) -> dict[str, float]:
     role = roles(program)
     axes = {item.name: {a for dim in item.dims for a in dim} for item in program.inputs if item.kind == "float"}
     tokens = [own for own in axes.values() if any(role.get(a) in ("key", "query") for a in own)]
-    batch = set.intersection(*tokens) if tokens else set()
+    batch = {a for a in set.intersection(*tokens) if role.get(a) != "feature"} if tokens else set()
     out = dict.fromkeys(axes, 1.0)
     for expr in every_expr(program) if tokens else ():
         for inner in walk(expr):

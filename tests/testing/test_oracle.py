@@ -27,7 +27,7 @@ def test_eager_is_right(name: str, dtype: torch.dtype) -> None:
     one = sample(attncc.load(name, **PATTERNS[name]), seed=1, dtype=dtype)
     report = check_call(one.op, one.tensors, ["eager"])
     assert not report.failures, report.text()
-    assert not report.undecided or (name, dtype) == ("soft", torch.float32)
+    assert not report.undecided or name == "soft", "only the matrix inverse of soft is ill-conditioned"
     kinds = {row.backend for row in report.rows}
     assert {"eager", "oracle in blocks"} <= kinds
 
