@@ -15,8 +15,9 @@ from attncc.tile.nodes import Bisect, Dot, Init, Load, Map, Reduce, Set, Stmt, S
 from .frame import Home
 from .lanes import Item, Lanes, Rows
 from .ready import changes, reads
+from .sharing import Rescaled
 
-_LEAVES = (Load, Init, Map, Set, Dot, Reduce, Store, Bisect)
+_LEAVES = (Load, Init, Map, Set, Dot, Rescaled, Reduce, Store, Bisect)
 
 
 @dataclass

@@ -30,7 +30,7 @@ from attncc.tile.nodes import (
 from .factors import fold
 from .groups import Groups, Run, runs
 from .ready import deep_reads, prepare, reads
-from .sharing import split
+from .sharing import Rescaled, split
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,15 @@ class KernelPrinter(Groups):
         tag = self.name
         text = [f"/* {self._about()} */", *self._bytes(boxes), ""]
         closing = ["    }"] if self.program.shares else []
-        text += [f"static void {tag}_owner(const struct call *call, long owner, char *memory)", "{", *head, *lines, *closing, "}", ""]
+        text += [
+            f"static void {tag}_owner(const struct call *call, long owner, char *memory)",
+            "{",
+            *head,
+            *lines,
+            *closing,
+            "}",
+            "",
+        ]
         text += self._entry(sizes)
         return Kernel(self.name, "\n".join(text) + "\n", self.program, arrays, sizes, boxes)
 
@@ -350,13 +358,16 @@ class KernelPrinter(Groups):
                 self.store(stmt)
             case Dot():
                 self._dot(stmt)
+            case Rescaled(dot, by):
+                self._dot(dot, self.homes[by].code)
             case Reduce():
                 self._reduce_across(stmt)
             case _:
                 raise AttnInternalError(f"{self.name}: {type(stmt).__name__} is no call")
 
-    def _dot(self, stmt: Dot) -> None:
-        """A product of tiles: vectors run along the owner where the result has it, else along the result's last dim."""
+    def _dot(self, stmt: Dot, by: str = "0") -> None:
+        """A product of tiles: vectors run along the owner where the result has it, else along the result's last dim. by: what the
+        accumulator is multiplied by first, for each position of the owner."""
         target = stmt.out or stmt.into
         owner = self.owner.name
         lanes = owner if owner in stmt.dims else stmt.dims[1]
@@ -365,7 +376,7 @@ class KernelPrinter(Groups):
         one, two, three = self.homes[a], self.homes[b], self.homes[target]
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
-        parts.append("1" if stmt.into else "strip > 0" if owner == stmt.over else "0")
+        parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
         self.line(f"product({', '.join(parts)});")
 
     def _reduce_across(self, stmt: Reduce) -> None:

@@ -9,6 +9,7 @@ from attncc.ir.expr import Const, Expr, Index, Read, walk
 from attncc.tile.nodes import Arg, Dot, Load, Store, statements
 
 from .frame import Frame, Home
+from .sharing import Rescaled
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Memory(Frame):
         rows)."""
         out: set[str] = set()
         for stmt in statements(self.program.body):
-            if isinstance(stmt, Dot) and name in (stmt.a, stmt.b):
-                out.add(self.role(stmt, name))
+            dot = stmt.dot if isinstance(stmt, Rescaled) else stmt
+            if isinstance(dot, Dot) and name in (dot.a, dot.b):
+                out.add(self.role(dot, name))
         return out
 
     def role(self, stmt: Dot, name: str) -> str:

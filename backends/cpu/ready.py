@@ -28,7 +28,7 @@ from attncc.tile.nodes import (
     inner,
 )  # fmt: skip
 
-from .sharing import shared
+from .sharing import Rescaled, rescaled, shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,8 @@ class _Preparer:
                 self.title = self.kind = ""
             elif (made := self.statement(stmt, names)) is not None:
                 out.append(made)
-        return shared(out, self.dims, lambda n: n in self.values and self.values[n].carried, self._part)
+        out = list(shared(out, self.dims, lambda n: n in self.values and self.values[n].carried, self._part))
+        return rescaled(out, reads, self.program.owner)  # type: ignore[return-value]
 
     def _part(self, hint: str, dims: tuple[str, ...]) -> str:
         return self.define(hint, {}, dims, "float")
@@ -204,7 +205,7 @@ def _both(a: Expr, b: Expr) -> Expr:
     return _settled(Apply("and", (_settled(a), _settled(b))))
 
 
-def reads(stmt: Stmt) -> set[str]:
+def reads(stmt: Stmt | Rescaled) -> set[str]:
     """Names of the tile values that a statement itself reads, accumulators it adds to included."""
     match stmt:
         case Load(_, _, index, _, _, fill):
@@ -217,6 +218,8 @@ def reads(stmt: Stmt) -> set[str]:
             return _names(expr)
         case Dot(a, b, into=into):
             return {a, b, into} - {""}
+        case Rescaled(dot, by):
+            return {dot.a, dot.b, dot.into, by}
         case Reduce(tile=tile):
             return {tile}
         case Store(_, index, tile):
@@ -230,10 +233,10 @@ def reads(stmt: Stmt) -> set[str]:
     return set()
 
 
-def changes(stmt: Stmt) -> str:
+def changes(stmt: Stmt | Rescaled) -> str:
     """The accumulator that a statement changes, "" for none."""
     match stmt:
-        case Set(acc) | Dot(into=acc):
+        case Set(acc) | Dot(into=acc) | Rescaled(Dot(into=acc)):
             return acc
     return ""
 

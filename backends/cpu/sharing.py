@@ -1,9 +1,10 @@
-"""Two rewritings of tile programs for this printer: operands that are read in two layouts, and work that two statements share."""
+"""Rewritings of tile programs for this printer: operands that are read in two layouts, work that two statements share, and
+accumulators that a product rescales on its way."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from attncc.ir.expr import Apply, Expr, Read, kind_of, rebuild, walk
 from attncc.tile.nodes import Block, Dot, If, Load, Map, Program, Repeat, Set, Stmt, TileLoop, statements
@@ -12,6 +13,14 @@ _COSTLY = {
     "exp", "exp2", "log", "log2", "tanh", "sigmoid", "silu", "log1p", "expm1", "softplus", "logsigmoid", "erf", "gelu", "gelu_tanh",
     "elu", "sin", "cos", "tan", "atan", "pow",
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Rescaled:
+    """A product added to an accumulator that is multiplied by `by`, a value of the owner, first."""
+
+    dot: Dot
+    by: str
 
 
 def split(program: Program) -> tuple[Program, frozenset[str]]:
@@ -55,7 +64,13 @@ def shared(
         for number, stmt in enumerate(out):
             if isinstance(stmt, Map | Set):
                 for e in dict.fromkeys(walk(stmt.expr)):
-                    if isinstance(e, Apply) and e.op in _COSTLY and kind_of(e) == "float" and dims(e) and not _changes(e, carried):
+                    if (
+                        isinstance(e, Apply)
+                        and e.op in _COSTLY
+                        and kind_of(e) == "float"
+                        and dims(e)
+                        and not _changes(e, carried)
+                    ):
                         found.setdefault(e, []).append(number)
         several = {e: at for e, at in found.items() if len(at) > 1}
         if not several:
@@ -82,3 +97,21 @@ def _changes(expr: Expr, carried: Callable[[str], bool]) -> bool:
 
 def _replaced(expr: Expr, part: Expr, new: Expr) -> Expr:
     return new if expr == part else rebuild(expr, lambda child: _replaced(child, part, new))
+
+
+def rescaled(
+    body: Sequence[Stmt | Rescaled], reads: Callable[[Stmt | Rescaled], set[str]], owner: str
+) -> tuple[Stmt | Rescaled, ...]:
+    """A body in which `acc := acc * r` goes into the product that next adds to acc. reads: what a statement reads."""
+    out = list(body)
+    for number, stmt in enumerate(body):
+        match stmt:
+            case Set(acc, Apply("mul", (Read(a, ()), Read(b, ())))) if acc in (a, b) and a != b:
+                by = b if a == acc else a
+            case _:
+                continue
+        later = [(n, s) for n, s in enumerate(body) if n > number and acc in reads(s)]
+        if later and isinstance(later[0][1], Dot) and later[0][1].into == acc and owner in later[0][1].dims:
+            out[later[0][0]] = Rescaled(later[0][1], by)
+            return rescaled(out[:number] + out[number + 1 :], reads, owner)
+    return tuple(out)

@@ -1,13 +1,18 @@
 /* Products of tiles: c[m][n] = or += sum over k of a(m, k) b[k][n], where a(m, k) = a[m a_row + k a_step] and n runs over one to three
-   vectors. BLOCK rows of c are kept in registers; a is read one number at a time, so it may lie anywhere and needs no packing. */
+   vectors; with `by`, c is multiplied by by[n] before it is added to. BLOCK rows of c are kept in registers. a is read one number at a
+   time, so it may lie anywhere and needs no packing. */
 
 #define PRODUCT(name, ROWS, WIDE) \
-    INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add) \
+    INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add, \
+                     const real *by) \
     { \
         vreal sum[ROWS][WIDE]; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
                 sum[m][n] = add ? load_any(c + m * c_row + n * LANES) : splat(0); \
+        if (by) \
+            _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
+                _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
         for (long k = 0; k < depth; ++k) { \
             vreal columns[WIDE]; \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + n * LANES); \
@@ -28,19 +33,19 @@
     PRODUCT(half_##WIDE, 4, WIDE) \
     PRODUCT(row_##WIDE, 1, WIDE) \
     APART void product_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
-                              long depth, int add) \
+                              long depth, int add, const real *by) \
     { \
         long m = 0; \
         for (; m + BLOCK <= rows; m += BLOCK) \
-            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add); \
+            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by); \
         if (m < rows && m > 0 && !add) { \
             m = rows - BLOCK; \
-            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0); \
+            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, by); \
             return; \
         } \
         for (; BLOCK > 4 && m + 4 <= rows; m += 4) \
-            half_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add); \
-        for (; m < rows; ++m) row_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add); \
+            half_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by); \
+        for (; m < rows; ++m) row_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by); \
     }
 
 PRODUCTS(1)
@@ -49,19 +54,20 @@ PRODUCTS(3)
 
 /* The same for `columns` numbers of columns, in whole vectors. */
 INLINE void product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, long columns,
-                    long depth, int add)
+                    long depth, int add, const real *by)
 {
     long left = (columns + LANES - 1) / LANES;
     while (left > 0) {
         long wide = left == 4 ? 2 : least(left, 3);
         if (wide == 3)
-            product_3(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add);
+            product_3(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by);
         else if (wide == 2)
-            product_2(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add);
+            product_2(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by);
         else
-            product_1(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add);
+            product_1(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by);
         b += wide * LANES;
         c += wide * LANES;
+        by += by ? wide * LANES : 0;
         left -= wide;
     }
 }
