@@ -22,7 +22,7 @@ from ..ir.nodes import Dims, Program
 from ..ir.printer import show
 from ..ir.sizes import solve
 from .backends import Backend, named
-from .gradient import Gradient, dispatching, gradient
+from .gradient import Gradient, Saved, dispatching, gradient
 
 _library = torch.library.Library("attncc", "FRAGMENT")
 _made: dict[str, Operator] = {}
@@ -62,12 +62,12 @@ def operator(program: Program, backend: Backend, outputs: Sequence[str]) -> Oper
 def _register(name: str, program: Program, backend: Backend, outputs: tuple[str, ...]) -> Operator:
     way = gradient(program, backend, outputs)
     inputs = tuple(i.name for i in program.inputs)
-    count = len(outputs) + len(way.saved)
+    made = _Kernels(program, outputs, inputs, way)
+    count = len(outputs) + len(made.extra)
     args = ", ".join(f"Tensor {_safe(n)}" for n in inputs)
     results = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
     _library.define(f"{name}({args}) -> {results}")
     _library.define(f"{name}_backward(Tensor[] grads, int[] which, Tensor[] inputs, Tensor[] saved, bool[] needs) -> Tensor[]")
-    made = _Kernels(program, outputs, inputs, way)
     _library.impl(name, made.forward, "CompositeExplicitAutograd")
     _library.impl(f"{name}_backward", made.backward, "CompositeExplicitAutograd")
     torch.library.register_fake(f"attncc::{name}", made.fake, lib=_library)
@@ -106,11 +106,22 @@ class _Kernels:
         self.stored: list[Dims] = [by_name[o].dims for o in outputs]
         self.kinds = [by_name[o].kind for o in outputs]
         self.floats = [k == "float" for k in self.kinds]
+        self.twins = [self._twin(s) for s in way.saved]
+        self.extra = [s for s, twin in zip(way.saved, self.twins, strict=True) if twin is None]
+
+    def _twin(self, item: Saved) -> int | None:
+        """Which output holds what is saved, in the same order of axes; None when the operator gives it as a result of its own."""
+        for n, name in enumerate(self.outputs):
+            out = next(o for o in self.program.outputs if o.name == name)
+            if out.value == item.name and out.kind == "float" and not item.acc and tuple(a for d in out.dims for a in d) == item.axes:
+                return n
+        return None
 
     def forward(self, *tensors: torch.Tensor) -> Any:
         with dispatching(), torch.no_grad():  # a program may differentiate something itself
             found, saved = self.way.forward(dict(zip(self.inputs, tensors, strict=True)))
-        results = _own([*(found[o] for o in self.outputs), *saved], tensors)
+        extra = [t for t, twin in zip(saved, self.twins, strict=True) if twin is None]
+        results = _own([*(found[o] for o in self.outputs), *extra], tensors)
         return results[0] if len(results) == 1 else tuple(results)
 
     def fake(self, *tensors: torch.Tensor) -> Any:
@@ -121,7 +132,7 @@ class _Kernels:
         device = tensors[0].device if tensors else torch.device("cpu")
         shapes = [[math.prod(sizes[a] for a in dim) for dim in dims] for dims in self.stored]
         made = [torch.empty(s, dtype=kinds[k], device=device) for s, k in zip(shapes, self.kinds, strict=True)]
-        for item in self.way.saved:
+        for item in self.extra:
             made.append(torch.empty([sizes[a] for a in item.axes], dtype=acc if item.acc else dtype, device=device))
         return made[0] if len(made) == 1 else tuple(made)
 
@@ -129,7 +140,8 @@ class _Kernels:
         results = (output,) if isinstance(output, torch.Tensor) else tuple(output)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(t for n, t in enumerate(results) if n >= len(self.outputs) or not self.floats[n]))
-        ctx.save_for_backward(*inputs, *results[len(self.outputs) :])
+        extra = iter(results[len(self.outputs) :])
+        ctx.save_for_backward(*inputs, *(next(extra) if twin is None else results[twin] for twin in self.twins))
 
     def backward(
         self,
@@ -142,9 +154,18 @@ class _Kernels:
         given = dict(zip(self.inputs, inputs, strict=True))
         wanted = [n for n, need in zip(self.inputs, needs, strict=True) if need]
         with torch.no_grad():
+            saved = self._unfolded(given, saved)
             found = self.way.backward(given, saved, {self.outputs[n]: g for n, g in zip(which, grads, strict=True)}, wanted)
         made = [found[n].to(given[n].dtype) if n in found else torch.zeros_like(given[n]) for n in wanted]
         return _own([t.contiguous() for t in made], (*grads, *inputs, *saved))
+
+    def _unfolded(self, given: dict[str, torch.Tensor], saved: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What is saved with one dim an axis: an output may be stored with several axes in one dim."""
+        items = list(zip(self.way.saved, saved, strict=True))
+        if all(t.dim() == len(item.axes) for item, t in items):
+            return saved
+        sizes = solve(self.program, {n: t.shape for n, t in given.items()})
+        return [t.reshape([sizes[a] for a in item.axes]) for item, t in items]
 
     def fake_backward(
         self,
