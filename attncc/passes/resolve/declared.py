@@ -138,8 +138,12 @@ def _output_names(scope: Scope, decl: tree.Pattern) -> Iterator[tuple[str, bool]
 def absent_axes(scope: Scope, decl: tree.Pattern) -> None:
     """An axis that only absent inputs and outputs have is absent too: what mentions it is."""
     absent = [(s, env) for s, env in expand_inputs(scope, decl.inputs) if isinstance(scope.names.get(s.name), Absent)]
-    off = [o for o in decl.outputs if isinstance(o, tree.Output) and o.cond is not None]
-    absent += [(InputSpec(name, out), env) for out in off for name, env in expand_name(scope, out.name)]
+    for item in decl.outputs:
+        for family in entries(scope, item):
+            with scope_env(scope, family):
+                for out in item.outputs if isinstance(item, tree.OutputFamily) else (item,):
+                    if out.cond is not None:
+                        absent += [(InputSpec(name, out), {**family, **env}) for name, env in expand_name(scope, out.name)]
     for spec, env in absent:
         with scope_env(scope, env):
             for name, _ in leaves(scope, spec.decl.dims):

@@ -21,17 +21,17 @@ from .values import Absent, Value
 def outputs_of(scope: Scope, decl: tree.Pattern) -> Iterator[InputSpec]:
     """Declared outputs whose condition holds, families worked out; with InputSpec's name and declaration."""
     for item in decl.outputs:
-        if isinstance(item, tree.OutputFamily):
-            for env in entries(scope, item):
-                with scope_env(scope, env):
-                    for out in item.outputs:
-                        for name, _ in expand_name(scope, out.name):
-                            yield InputSpec(name, replace(out, cond=None, dims=frozen(scope, out.dims)))
-            continue
-        for name, env in expand_name(scope, item.name):
-            on = item.cond is None or static_bool(scope, item.cond, f"the condition of '{name}'")
+        for env in entries(scope, item):
             with scope_env(scope, env):
-                yield InputSpec(name, replace(item, cond=None if on else item.cond, dims=frozen(scope, item.dims) if on else ()))
+                for out in item.outputs if isinstance(item, tree.OutputFamily) else (item,):
+                    yield from _declared(scope, out)
+
+
+def _declared(scope: Scope, out: tree.Output) -> Iterator[InputSpec]:
+    for name, env in expand_name(scope, out.name):
+        with scope_env(scope, env):
+            on = out.cond is None or static_bool(scope, out.cond, f"the condition of '{name}'")
+            yield InputSpec(name, replace(out, cond=None if on else out.cond, dims=frozen(scope, out.dims) if on else ()))
 
 
 def entries(scope: Scope, item: tree.Output | tree.OutputFamily) -> list[dict[str, Any]]:
