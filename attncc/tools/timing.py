@@ -43,10 +43,11 @@ def interleaved(
             pause()
             times[name].append(time.perf_counter() - start)
         rounds += 1
-    return {name: _time(found) for name, found in times.items()}
+    return {name: spread(found) for name, found in times.items()}
 
 
-def _time(found: list[float]) -> Time:
+def spread(found: list[float]) -> Time:
+    """The median and the quartiles of one or more measurements."""
     if len(found) < 2:
         return Time(found[0], found[0], found[0], len(found))
     low, middle, high = statistics.quantiles(found, n=4, method="inclusive")
