@@ -38,3 +38,34 @@ def test_a_read_at_an_absent_position_is_absent(position: str) -> None:
     x = torch.arange(1.0, 4.0)
     assert torch.equal(attncc.compile(source)(x), x)
     assert torch.equal(attncc.compile(source, by=1)(x), torch.tensor([0.0, 1.0, 2.0]))
+
+
+FAMILY = """
+pattern inner(x[n, c]; more: bool) -> y[n, c], (t{m}[n, e] if more) for m in 0 .. 1 where e = 2 if more {
+  y = x
+  if more { t0, t1 = x[c = e], 2 * x[c = e] }
+}
+pattern family(x[n, c]; more: bool = false) -> y[n, c], (t{m}[n, e] if more) for m in 0 .. 1 where e = 2 if more {
+  y, t0, t1 = inner(x; more)
+}
+"""
+
+
+def test_outputs_of_a_family_keep_their_condition() -> None:
+    x = torch.randn(2, 3)
+    assert torch.equal(attncc.compile(FAMILY, pattern="family")(x), x)
+    found = attncc.compile(FAMILY, pattern="family", more=True)(x)
+    assert torch.equal(found.t0, x[:, :2]) and torch.equal(found.t1, 2 * x[:, :2])
+
+
+def test_an_unnamed_score_leaves_the_variable_of_a_fold_alone() -> None:
+    text = """pattern f(q[n, d], k_{s in ("a", "b")}[m{s}, d], v_{s in ("a", "b")}[m{s}, d]) -> o[n, d] {
+      o = 0
+      fold s in ("a", "b") {
+        attend t over m{s} { score dot(q, k_{s})   normalize softmax   mix v_{s} }
+        o = o + t
+      }
+    }"""
+    q, ka, kb, va, vb = (torch.randn(n, 3) for n in (4, 2, 5, 2, 5))
+    want = (q @ ka.T).softmax(-1) @ va + (q @ kb.T).softmax(-1) @ vb
+    torch.testing.assert_close(attncc.compile(text)(q, ka, kb, va, vb), want)

@@ -171,7 +171,7 @@ def _local_name(scope: Scope, named: tree.Named, default: str, taken: list[str])
         raise AttnNameError(f"'{name}' is named twice in this attend", named.span, "give each one a name: 'score a = .., b = ..'")
     if name == label and (label in scope.builder.taken or label.startswith("~")):
         name = scope.builder.fresh(label.split()[-1])
-        while name in taken:
+        while name in taken or name in scope.names:  # the variable of a fold is a name of the scope that no value has
             name = scope.builder.fresh(label.split()[-1])
         scope.attend.labels[name] = label
     return name
