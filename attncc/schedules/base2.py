@@ -35,7 +35,7 @@ def base2(expr: Expr) -> Expr:
             parts = factors(expr)
             first = min(parts, key=lambda part: (not uniform(part), len(axes_of(part)), not isinstance(part, Apply)))
             if uniform(first):
-                return product([Const(LOG2E), *parts])
+                return product(_constants([Const(LOG2E), *parts]))
             parts[parts.index(first)] = base2(first)
             return product(parts)
     if uniform(expr):
@@ -45,10 +45,25 @@ def base2(expr: Expr) -> Expr:
     return Apply("mul", (Const(LOG2E), expr))
 
 
+def _constants(parts: list[Expr]) -> list[Expr]:
+    """Factors with the constants as one; log2(e) log(2) is 1."""
+    numbers = [p.value for p in parts if isinstance(p, Const) and not isinstance(p.value, bool)]
+    whole = math.prod(numbers)
+    rest = [p for p in parts if not isinstance(p, Const)]
+    return rest if rest and abs(whole - 1.0) < 1e-15 else [Const(whole), *rest]
+
+
+def in_base2(expr: Expr) -> Expr:
+    """An expression of a pair with its exponentials in base 2 and uniform factors where a multiply-add takes them."""
+    return spread(faster(spread(expr)))
+
+
 def spread(expr: Expr) -> Expr:
     """Uniform factors taken into sums: u (a x + b) is (u a) x + u b, one multiplication less where a is uniform too."""
     expr = rebuild(expr, spread)
     match expr:
+        case Apply("neg", (Apply("sub", (a, b)),)):
+            return Apply("sub", (b, a))
         case Apply("mul", (a, Apply("add" | "sub" as op, (b, c)))) if uniform(a) and not uniform(expr):
             return Apply(op, (spread(Apply("mul", (a, b))), spread(Apply("mul", (a, c)))))
         case Apply("mul", (Apply("add" | "sub"), b)) if uniform(b) and not uniform(expr):

@@ -11,13 +11,15 @@ rest.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..errors import AttnInternalError
 from ..ir.expr import Apply, Const, Expr, Index, Read, rebuild, walk
 from ..ir.pairs import Keys, PairStage, Sum, Term, value_name, values_in
 from ..ir.pairs import value as stage_value
-from ..passes.fuse.algebra import affine, is_const, positive
+from ..passes.fuse.algebra import affine, is_const, positive, replace_part
 from ..passes.masks import Cursor, Let
 from ..passes.masks.plan import Statement
 from ..tile.nodes import (
@@ -41,8 +43,9 @@ from ..tile.nodes import (
     value,
 )  # fmt: skip
 from ..tile.verify import verify
-from .base2 import LN2, LOG2E, base2, faster, spread, uniform
+from .base2 import LN2, LOG2E, base2, in_base2, spread, uniform
 from .place import Placer, Scope
+from .pointwise import inlined, prepared
 from .ranges import tile_ranges
 
 MINUS_INF = Const(float("-inf"))
@@ -66,9 +69,16 @@ class Flash:
     """Lowers one stage."""
 
     def __init__(
-        self, stage: PairStage, arrays: Mapping[str, tuple[str, ...]], acc: frozenset[str], sizes: Mapping[str, Expr]
+        self,
+        stage: PairStage,
+        arrays: Mapping[str, tuple[str, ...]],
+        acc: frozenset[str],
+        sizes: Mapping[str, Expr],
+        more: tuple[Sum, ...] = (),
     ) -> None:
-        self.stage, self.arrays, self.acc, self.sizes = stage, arrays, acc, sizes
+        self.arrays, self.acc, self.sizes = arrays, acc, sizes
+        taken = _names(stage, arrays, more)
+        self.stage, self.more = stage, more = prepared(stage, lambda hint: _fresh(taken, hint), more)
         self.notes = list(stage.notes)
         self.owner = Dim("_".join(stage.rows), stage.rows)
         self.loops = [Dim("_".join(keys.axes), keys.axes) for keys in stage.keys]
@@ -78,18 +88,10 @@ class Flash:
         order = tuple(d.name for d in self.dims)
         if len(set(order)) != len(order):
             raise AttnInternalError(f"tile dims of {stage.name} clash: {', '.join(order)}", stage.span)
-        self.place = Placer(arrays, order, self._taken())
+        self.place = Placer(arrays, order, taken)
         owner_dims = dict.fromkeys(stage.rows, self.owner.name) | {d.name: d.name for d in self.features}
         self.top = Scope([], owner_dims, own=frozenset({self.owner.name}))
         self.shift = self.place.name("m") if stage.softmax else ""
-
-    def _taken(self) -> set[str]:
-        stage = self.stage
-        names = {a for axes in self.arrays.values() for a in axes} | {s.name for s in stage.sums}
-        names |= {n for k in stage.keys for n, _ in k.lets} | {p.name for k in stage.keys for p in k.products}
-        if stage.softmax:
-            names |= {stage.softmax.name, stage.softmax.total, stage.softmax.lse}
-        return names
 
     # The whole program.
 
@@ -170,13 +172,18 @@ class Flash:
             place.define(s.name, (owner, s.feature) if s.feature else (owner,), end)
         if stage.softmax:
             total, lse = stage.softmax.total, stage.softmax.lse
+        finals = stage.finals
             place.define(total, (owner,), end)
-            if any(lse in values_in(f.expr) for f in stage.finals):
-                log = Apply("add", (value(self.shift), Apply("log2", (value(total),))))
-                end.body.append(Map(lse, Apply("mul", (log, Const(LN2))), (owner,)))
-                place.define(lse, (owner,), end)
+            log = Apply("add", (value(self.shift), Apply("log2", (value(total),))))
+            base = place.name(f"{lse}_base2")
+            in_base2 = Apply("mul", (stage_value(lse), Const(LOG2E)))
+            finals = tuple(replace(f, expr=replace_part(f.expr, in_base2, stage_value(base))) for f in finals)
+            for name, expr in ((base, log), (lse, Apply("mul", (log, Const(LN2))))):
+                if any(name in values_in(f.expr) for f in finals):
+                    end.body.append(Map(name, expr, (owner,)))
+                    place.define(name, (owner,), end)
         stored: dict[str, Expr] = {}
-        for final in stage.finals:
+        for final in finals:
             expr = _with_finals(final.expr, stored)
             dims = place.sorted(place.dims(expr, end))
             out = place.expr(expr, end)
@@ -196,6 +203,21 @@ class Body:
     """One body of the loop over the keys."""
 
     def __init__(self, flash: Flash, keys: Keys, number: int, scope: Scope, mask: Expr | None) -> None:
+def _names(stage: PairStage, arrays: Mapping[str, tuple[str, ...]], more: tuple[Sum, ...]) -> set[str]:
+    """Names that tile values must leave alone."""
+    names = {a for axes in arrays.values() for a in axes} | {s.name for s in (*stage.sums, *more)}
+    names |= {n for k in stage.keys for n, _ in k.lets} | {p.name for k in stage.keys for p in k.products}
+    return names | ({stage.softmax.name, stage.softmax.total, stage.softmax.lse} if stage.softmax else set())
+
+
+def _fresh(taken: set[str], hint: str) -> str:
+    new, number = hint, 2
+    while new in taken:
+        new, number = f"{hint}{number}", number + 1
+    taken.add(new)
+    return new
+
+
         self.flash, self.keys, self.number, self.scope, self.mask = flash, keys, number, scope, mask
         self.place, self.stage = flash.place, flash.stage
         self.owner, self.loop = flash.owner.name, flash.loops[number].name
@@ -206,6 +228,9 @@ class Body:
     def emit(self) -> None:
         """Fill the scope. Names defined here are free again afterwards: the other body has its own."""
         self.place.ensure = self._ensure
+        terms = [t.expr for x in (*self.stage.sums, *flash.more) for t in x.terms if t.keys == number]
+        score = [self.stage.softmax.score] if self.stage.softmax else []
+        self.reads = Counter(value_name(e) for x in (*terms, *score, *(b for _, b in keys.lets)) for e in walk(x))
         if self.mask is not None:
             self._admit(self.mask)
         scaled = [s for s in self.stage.sums if s.scaled]
@@ -219,11 +244,14 @@ class Body:
             self.place.values.pop(name, None)
 
     def _terms(self) -> None:
-        """What this kind of keys adds to the sums."""
-        for s in self.stage.sums:
-            for term in s.terms:
-                if term.keys == self.number:
-                    self._add(s, term)
+        """What this kind of keys adds to the sums, those that need the fewest products first: their tiles are done with early."""
+        here = [(s, term) for s in self.stage.sums for term in s.terms if term.keys == self.number]
+        for s, term in sorted(here, key=lambda x: len(self._products(x[1].expr))):
+            self._add(s, term)
+
+    def _products(self, expr: Expr) -> set[str]:
+        """Products that an expression needs."""
+        return values_in(inlined(self.keys, expr)) & {p.name for p in self.keys.products}
 
     def _ensure(self, name: str, scope: Scope) -> None:
         """Compute a product or a let where it is first read."""
@@ -237,7 +265,7 @@ class Body:
         for let, expr in self.keys.lets:
             if let == name:
                 dims = self.place.dims(expr, self.scope)
-                out = self.place.expr(faster(expr), self.scope)
+                out = self.place.expr(in_base2(self._inlined(expr)), self.scope)
                 self.scope.body.append(Map(name, out, self.place.sorted(dims)))
                 self.place.define(name, self.place.sorted(dims), self.scope)
                 return
@@ -259,7 +287,7 @@ class Body:
         """New maximum, weights relative to it, and everything summed so far moved to it."""
         soft, place, m = self.stage.softmax, self.place, self.flash.shift
         assert soft is not None
-        score = self._inlined(soft.score, always=True)
+        score = self._inlined(soft.score)
         tile, factor = self._logits(score)
         steps: list[Stmt] = []
         if self.admitted is not None:
@@ -274,7 +302,7 @@ class Body:
         greatest = value(top) if factor is None else Apply("mul", (value(top), factor))
         steps.append(Map(new, Apply("max", (value(m), greatest)), row))
         base: Expr = value(new)
-        if self.mask is not None or not _finite(score):
+        if self.mask is not None or not _finite(inlined(self.keys, score)):
             base = value(self.place.name("base"))
             empty = Apply("eq", (value(new), MINUS_INF))
             steps.append(Map(base.source, Apply("where", (empty, Const(0.0), value(new))), row))
@@ -291,16 +319,13 @@ class Body:
         )
         place.define(p, self.pair, self.scope)
 
-    def _inlined(self, expr: Expr, always: bool = False) -> Expr:
-        """An expression with the lets that are read once in it (or all) replaced by their own."""
+    def _inlined(self, expr: Expr) -> Expr:
+        """An expression with the lets that nothing else reads replaced by their own."""
         lets = dict(self.keys.lets)
-        reads = [value_name(e) for e in walk(expr)]
 
         def visit(e: Expr) -> Expr:
             name = value_name(e)
-            if name in lets and (always or reads.count(name) == 1):
-                return self._inlined(lets[name], always)
-            return rebuild(e, visit)
+            return visit(lets[name]) if name in lets and self.reads[name] == 1 else rebuild(e, visit)
 
         return visit(expr)
 
@@ -315,7 +340,7 @@ class Body:
                 self.place.dims(score, self.scope)
                 factor = Apply("mul", (split[0], Const(LOG2E)))
                 return value(name), self.place.expr(factor, self.scope)
-        folded = base2(spread(faster(score)))
+        folded = spread(base2(in_base2(score)))
         made = self.place.name("logit")
         dims = self.place.sorted(self.place.dims(folded, self.scope))
         out = self.place.expr(folded, self.scope, frozenset(self.pair))
@@ -327,7 +352,7 @@ class Body:
 
     def _tile(self, term: Term, op: str) -> str:
         """What a term takes from each pair, the identity of `op` from one that is not admitted."""
-        expr = faster(spread(self._inlined(term.expr)))
+        expr = in_base2(self._inlined(term.expr))
         masked = self.admitted is not None and not self._vanishes(term.expr)
         self.place.dims(expr, self.scope)
         out = self.place.expr(expr, self.scope, frozenset(self.pair))

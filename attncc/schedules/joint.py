@@ -118,8 +118,8 @@ class _Joint(Flash):
         acc: frozenset[str],
         sizes: Mapping[str, Expr],
     ) -> None:
-        super().__init__(stage, dict(arrays), acc, sizes)
-        self.added = tuple(zip(rows.sums, rows.finals, strict=True))
+        super().__init__(stage, dict(arrays), acc, sizes, rows.sums)
+        self.added = tuple(zip(self.more, rows.finals, strict=True))
         self.share = share
 
     def fill(self, number: int, scope: Scope, mask: Expr | None) -> None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from attncc.errors import AttnInternalError
 from attncc.ir.expr import Const, Expr, Index, Read, Size, walk
-from attncc.tile.nodes import Bisect, Dim, If, Load, Map, Program, Repeat, Set, TileLoop, statements
+from attncc.tile.nodes import Bisect, Dim, If, Load, Map, Program, Repeat, Set, Store, TileLoop, statements
 
 from .expressions import Printer
+from .intrinsics import FUNCTIONS
 from .names import Names
 
 
@@ -64,7 +65,7 @@ class Frame:
 
     def __init__(self, program: Program, features: dict[str, int], name: str, described: tuple[str, ...] = ()) -> None:
         self.program, self.features, self.name, self.described = program, features, name, described
-        self.names = Names({name})
+        self.names = Names({name, *FUNCTIONS})
         self.prologue: list[str] = []
         self.offsets: list[str] = []
         self.lines: list[str] = []
@@ -114,6 +115,10 @@ class Frame:
             if isinstance(stmt, Map | Set):
                 exprs = [stmt.expr]
             elif isinstance(stmt, Load):
+                exprs = list(stmt.index)
+                axes = self.program.arg(stmt.arg).axes
+                out += [a for a, x in zip(axes, stmt.index, strict=True) if not isinstance(x, Index | Const)]
+            elif isinstance(stmt, Store) and stmt.add:
                 exprs = list(stmt.index)
                 axes = self.program.arg(stmt.arg).axes
                 out += [a for a, x in zip(axes, stmt.index, strict=True) if not isinstance(x, Index | Const)]
