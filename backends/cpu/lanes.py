@@ -119,6 +119,9 @@ class Lanes(Memory):
                 self.shown[axis] = Text(name, "int", vector)
 
     def _rows(self, rows: Rows, stored: dict[str, bool]) -> None:
+        if all(self.bare(stmt) for stmt in rows.stmts):
+            self._reductions(rows, stored)
+            return
         for stmt in rows.stmts:
             if isinstance(stmt, Reduce):
                 value = self.values[stmt.out]
@@ -143,10 +146,32 @@ class Lanes(Memory):
                 elif name:
                     self.homes.pop(name)
             else:
-                value = self.values[stmt.out]
-                self.homes[stmt.out] = self._variable(value)
-                if stored[stmt.out]:
-                    self._store(self.stored_homes[stmt.out], value, self.names.of("value", stmt.out))
+                self._reduced(stmt, stored)
+
+    def bare(self, stmt: Stmt) -> bool:
+        """Whether a statement is a reduction of numbers that lie in memory, nothing to be worked out on the way."""
+        if not isinstance(stmt, Reduce):
+            return False
+        value = self.values[stmt.tile]
+        return value.kind == "float" and len(value.dims) == 2 and self.homes[stmt.tile].form == "array"
+
+    def _reductions(self, rows: Rows, stored: dict[str, bool]) -> None:
+        """Bare reductions, by functions that keep several rows under way."""
+        for stmt in rows.stmts:
+            assert isinstance(stmt, Reduce)
+            home = self.homes[stmt.tile]
+            weak = stmt.op != "sum" and stmt.out in self.ready.online
+            name = {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
+            code = f"{name}({home.code} + {self.lane_at}, {home.steps[rows.dim]}, {self.count(rows.dim)})"
+            self.line(f"const vreal {self.names.of('value', stmt.out)} = {code};")
+            self._reduced(stmt, stored)
+
+    def _reduced(self, stmt: Reduce, stored: dict[str, bool]) -> None:
+        """The result of a reduction is known by its name."""
+        value = self.values[stmt.out]
+        self.homes[stmt.out] = self._variable(value)
+        if stored[stmt.out]:
+            self._store(self.stored_homes[stmt.out], value, self.names.of("value", stmt.out))
 
     def _step(self, stmt: Reduce) -> None:
         """One row of a reduction."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+
+from .compiler import header_text
 
 _WORDS = """
     auto break case char const continue default do double else enum extern float for goto if inline int long
@@ -11,14 +14,21 @@ _WORDS = """
     splat greater smaller least most widen narrow piece product run work signal log exp pow sqrt floor ceil round
     abs div index time select free malloc y0 y1 yn j0 j1 jn gamma
 """
-_RESERVED = set(_WORDS.split())
+
+
+@cache
+def reserved() -> frozenset[str]:
+    """Words of C, and what the headers define or call."""
+    called = re.findall(r"\b([a-z]\w+)\(", header_text())
+    made = re.findall(r"\b[A-Z][A-Z_]+\(([a-z]\w+)", header_text())
+    return frozenset((*_WORDS.split(), *called, *made))
 
 
 class Names:
     """The names of one function. A thing is named once, by its role and key, after a hint."""
 
     def __init__(self) -> None:
-        self._taken = set(_RESERVED)
+        self._taken = set(reserved())
         self._known: dict[tuple[str, str], str] = {}
 
     def of(self, role: str, key: str, hint: str = "") -> str:

@@ -129,6 +129,17 @@ STORE_COLUMNS(store_columns_real, real, as_is, keep_row)
 #define store_columns_real store_columns
 #endif
 
+/* The sum of `count` numbers in a row. */
+APART real sum_row(const real *from, long count)
+{
+    vreal sum = splat(0);
+    for (long v = 0; v < count; v += LANES) {
+        vreal part = load(from + v);
+        sum += v + LANES <= count ? part : pick(count_up(v) < isplat(count), part, splat(0));
+    }
+    return sum_lanes(sum);
+}
+
 /* to[row] = or += the sum of a row's `lanes` lanes. */
 APART void sum_rows(const real *from, real *to, long rows, long lanes, int add)
 {

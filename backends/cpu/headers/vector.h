@@ -135,6 +135,24 @@ INLINE vreal minimum(vreal a, vreal b) { return pick(a != a, a, smaller(a, b)); 
 INLINE vint imaximum(vint a, vint b) { return ipick(a > b, a, b); }
 INLINE vint iminimum(vint a, vint b) { return ipick(a < b, a, b); }
 
+/* All rows of a stored tile as one: four under way at a time, for each waits for the one before. */
+#define ALL_ROWS(name, start, join) \
+    INLINE vreal name(const real *at, long step, long count) \
+    { \
+        vreal some[4] = {splat(start), splat(start), splat(start), splat(start)}; \
+        long n = 0; \
+        for (; n + 4 <= count; n += 4) \
+            _Pragma("GCC unroll 4") for (int m = 0; m < 4; ++m) some[m] = join(some[m], load(at + (n + m) * step)); \
+        for (; n < count; ++n) some[0] = join(some[0], load(at + n * step)); \
+        return join(join(some[0], some[1]), join(some[2], some[3])); \
+    }
+INLINE vreal plus(vreal a, vreal b) { return a + b; }
+ALL_ROWS(greatest_row, -INFINITY, greater)
+ALL_ROWS(least_row, INFINITY, smaller)
+ALL_ROWS(max_row, -INFINITY, maximum)
+ALL_ROWS(min_row, INFINITY, minimum)
+ALL_ROWS(sum_row, R(0.0), plus)
+
 /* LANES vectors as a square matrix, transposed: blocks of 1, 2, 4, ... numbers trade places across the diagonal. */
 #if LANES_COUNT == 16
 #define EVERY_LANE(item, s) item(0, s), item(1, s), item(2, s), item(3, s), item(4, s), item(5, s), item(6, s), item(7, s), \
