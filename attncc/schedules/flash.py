@@ -168,11 +168,11 @@ class Flash:
     def _finish(self, end: Scope) -> None:
         """Statistics and finals, after the last tile."""
         stage, place, owner = self.stage, self.place, self.owner.name
+        finals = stage.finals
         for s in stage.sums:
             place.define(s.name, (owner, s.feature) if s.feature else (owner,), end)
         if stage.softmax:
             total, lse = stage.softmax.total, stage.softmax.lse
-        finals = stage.finals
             place.define(total, (owner,), end)
             log = Apply("add", (value(self.shift), Apply("log2", (value(total),))))
             base = place.name(f"{lse}_base2")
@@ -199,10 +199,6 @@ class Flash:
             stored[final.name] = stage_value(name)
 
 
-class Body:
-    """One body of the loop over the keys."""
-
-    def __init__(self, flash: Flash, keys: Keys, number: int, scope: Scope, mask: Expr | None) -> None:
 def _names(stage: PairStage, arrays: Mapping[str, tuple[str, ...]], more: tuple[Sum, ...]) -> set[str]:
     """Names that tile values must leave alone."""
     names = {a for axes in arrays.values() for a in axes} | {s.name for s in (*stage.sums, *more)}
@@ -218,19 +214,23 @@ def _fresh(taken: set[str], hint: str) -> str:
     return new
 
 
+class Body:
+    """One body of the loop over the keys."""
+
+    def __init__(self, flash: Flash, keys: Keys, number: int, scope: Scope, mask: Expr | None) -> None:
         self.flash, self.keys, self.number, self.scope, self.mask = flash, keys, number, scope, mask
         self.place, self.stage = flash.place, flash.stage
         self.owner, self.loop = flash.owner.name, flash.loops[number].name
         self.pair = (self.owner, self.loop)
         self.admitted: Expr | None = None
         self.before = set(self.place.taken)
+        terms = [t.expr for x in (*self.stage.sums, *flash.more) for t in x.terms if t.keys == number]
+        score = [self.stage.softmax.score] if self.stage.softmax else []
+        self.reads = Counter(value_name(e) for x in (*terms, *score, *(b for _, b in keys.lets)) for e in walk(x))
 
     def emit(self) -> None:
         """Fill the scope. Names defined here are free again afterwards: the other body has its own."""
         self.place.ensure = self._ensure
-        terms = [t.expr for x in (*self.stage.sums, *flash.more) for t in x.terms if t.keys == number]
-        score = [self.stage.softmax.score] if self.stage.softmax else []
-        self.reads = Counter(value_name(e) for x in (*terms, *score, *(b for _, b in keys.lets)) for e in walk(x))
         if self.mask is not None:
             self._admit(self.mask)
         scaled = [s for s in self.stage.sums if s.scaled]
