@@ -49,13 +49,14 @@ class Gradient(Protocol):
 def dispatching() -> Iterator[None]:
     """Inside the kernel of an operator: let dispatch reach autograd again, which it passes by there."""
     include, exclude = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
-    for key in AUTOGRAD:
-        exclude = exclude.remove(key)
-    with torch._C._ForceDispatchKeyGuard(include, exclude):
+    with torch._C._ForceDispatchKeyGuard(include, exclude - AUTOGRAD):
         yield
 
 
-AUTOGRAD = [getattr(torch._C.DispatchKey, n) for n in dir(torch._C.DispatchKey) if n.startswith(("Autograd", "ADInplaceOrView"))]
+AUTOGRAD = torch._C.DispatchKeySet(torch._C.DispatchKey.Undefined)
+for _name in dir(torch._C.DispatchKey):
+    if _name.startswith(("Autograd", "ADInplaceOrView")):
+        AUTOGRAD = AUTOGRAD | torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, _name))
 """The dispatch keys of autograd, one for each kind of device."""
 
 

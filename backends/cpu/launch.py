@@ -1,0 +1,72 @@
+"""One kernel for the sizes of a call: everything that it is given but the arrays, worked out once."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from attncc.tile.nodes import Program
+
+from . import threads
+from .kernel import Kernel
+from .numbers import number
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+class Launch:
+    """Calls a kernel. dtype: of the arrays; acc: of statistics among them. boxes: tile sizes by axis."""
+
+    def __init__(
+        self,
+        library: ctypes.CDLL,
+        kernel: Kernel,
+        program: Program,
+        sizes: Mapping[str, int],
+        boxes: Mapping[str, int],
+        dtype: torch.dtype,
+        acc: torch.dtype,
+    ) -> None:
+        kinds = {"int": torch.int64, "bool": torch.bool}
+        self.name = program.name
+        self.function: Callable[..., int] = getattr(library, kernel.name)
+        self.order = [a.name for a in kernel.arrays]
+        self.given = [(a.name, kinds.get(a.kind, acc if a.acc else dtype)) for a in program.args if a.role == "in"]
+        self.new = [
+            (a.name, [sizes[x] for x in a.axes], kinds.get(a.kind, acc if a.acc else dtype), a.role == "sum")
+            for a in program.args
+            if a.role != "in"
+        ]
+        self.pointers = ctypes.c_void_p * len(self.order)
+        self.strides = ctypes.c_long * sum(len(a.axes) for a in kernel.arrays)
+        self.rest = (
+            _longs([sizes[a] for a in kernel.sizes]),
+            (ctypes.c_double * len(program.scalars))(*(number(s.expr, sizes) for s in program.scalars)),
+            _longs([boxes[a] for a in kernel.boxes]),
+        )
+
+    def __call__(self, arrays: Tensors, made: dict[str, torch.Tensor]) -> None:
+        """Run it. arrays: what the call has so far; made: what kernels before this one made, and what this one makes. One dim an
+        axis. Raises MemoryError."""
+        here: dict[str, torch.Tensor] = {}
+        for name, dtype in self.given:
+            array = made[name] if name in made else arrays[name]
+            here[name] = array if array.dtype == dtype else array.to(dtype)
+        for name, shape, dtype, zero in self.new:
+            here[name] = made[name] = torch.zeros(shape, dtype=dtype) if zero else torch.empty(shape, dtype=dtype)
+        tensors = [here[n] for n in self.order]
+        failed = self.function(
+            self.pointers(*[t.data_ptr() for t in tensors]),
+            self.strides(*[s for t in tensors for s in t.stride()]),
+            *self.rest,
+            ctypes.c_long(threads.allowed()),
+            ctypes.c_void_p(threads.start()),
+        )
+        if failed:
+            raise MemoryError(f"no memory for the tiles of {self.name}")
+
+
+def _longs(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_long]:
+    return (ctypes.c_long * len(numbers))(*numbers)
