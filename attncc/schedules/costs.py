@@ -29,9 +29,9 @@ def flops(program: Program) -> Expr:
     def visit(body: tuple[Stmt, ...], repeated: tuple[str, ...]) -> None:
         for stmt in body:
             match stmt:
-                case Dot(a, b, over, dims):
+                case Dot(_, b, over, dims, out, into):
                     every = [*program.grid, *repeated, *(x for d in (*dims, over) for x in axes[d])]
-                    found[a, b, over] = tuple(dict.fromkeys([*every, *axes[program.owner]]))
+                    found[out or into, b, over] = tuple(dict.fromkeys([*every, *axes[program.owner]]))
                 case Repeat(axis, inner):
                     visit(inner, (*repeated, axis))
                 case TileLoop(body=inner) | Block(body=inner) | If(body=inner):
