@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from .console import err, machine, out, reporting
 
 if TYPE_CHECKING:
     from attncc.runtime.explain import Explanation
+    from attncc.testing.calls import Sample
 
 
 def register(app: typer.Typer) -> None:
@@ -27,11 +28,12 @@ def explain(
     optional: list[str] = options.WITH,
     target: str = options.TARGET,
     dtype: str = typer.Option("bf16", "--dtype", help="With --target: bf16, fp16, fp32."),
+    json: bool = typer.Option(False, "--json", help="Everything as JSON."),
 ) -> None:
     """Say how each node runs and why: classes, masks, mixing order, such-that conditions, backends.
 
-    --size settles what is open until the sizes are known. --target compiles the kernels for a GPU that need not be here and says
-    what binds them.
+    --size settles what is open until the sizes are known. --target compiles the kernels, forward and backward, for a GPU that need
+    not be here, and says what they take, what their loops consist of and which unit of the machine binds them.
     """
     machine()
     from rich.markup import escape
@@ -41,15 +43,24 @@ def explain(
     from .opening import open_sample
 
     params, sizes = options.parse_params(param), options.parse_sizes(size)
+    kind = options.short_dtype(dtype)
     opened, sample = open_sample(file, pattern, params, optional=optional, sizes=sizes)
+    found = decisions.explain(sample.program, sample.sizes if sizes else None)
+    if json:
+        _json(opened.op.name, found, _bounds(sample, target, kind, sizes) if target else [], target, kind)
+        return
     console = out()
     first = opened.op.title.splitlines()[0] if opened.op.title else ""
     console.print(f"[bold]{opened.op.name}[/bold]  {escape(first)}".rstrip(), soft_wrap=True)
     if opened.chosen:
         console.print(f"chosen here: {opened.line()}", style="dim", markup=False)
-    _print(decisions.explain(sample.program, sample.sizes if sizes else None))
+    _print(found)
     if target:
-        _model(opened.op, sample, target, dtype, sizes)
+        from attncc.backends.triton.machine.render import table
+
+        for bound in _bounds(sample, target, kind, sizes):
+            console.print()
+            console.print(table(bound.report, bound.phase, str(bound.config)))
 
 
 def _print(found: Explanation) -> None:
@@ -69,17 +80,22 @@ def _print(found: Explanation) -> None:
         out().print(table)
 
 
-def _model(op: object, sample: object, target: str, dtype: str, sizes: dict[str, int]) -> None:
+def _bounds(sample: Sample, target: str, dtype: str, sizes: dict[str, int]) -> list[Any]:
     """The static model of the kernels for a target."""
     from attncc.backends.triton.bounds import reports
-    from attncc.backends.triton.machine import table
-    from attncc.testing.calls import Sample
 
-    assert isinstance(sample, Sample)
     outputs = [o.name for o in sample.program.outputs if not o.on_request]
-    console = out()
-    with err().status(f"compiling for {target}"):
-        found = list(reports(sample.program, outputs, target, options.short_dtype(dtype), sizes))
-    for report in found:
-        console.print()
-        console.print(table(report))
+    with err().status(f"compiling for {target}") as status:
+        return reports(sample.program, outputs, target, dtype, sizes, heard=lambda p: status.update(f"compiling for {target}: {p}"))
+
+
+def _json(name: str, found: Explanation, bounds: list[Any], target: str | None, dtype: str) -> None:
+    import json
+
+    data: dict[str, Any] = {
+        "pattern": name,
+        "decisions": {s.title: [{"what": w, "decision": d, "reason": r} for w, d, r in s.rows] for s in found.sections},
+    }
+    if target:
+        data |= {"target": target, "dtype": dtype, "kernels": [b.to_json() for b in bounds]}
+    typer.echo(json.dumps(data, indent=2))

@@ -7,7 +7,6 @@ and for any lengths, batch and strides.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -22,18 +21,16 @@ from attncc.ir.sizes import Unknown, dims_text, scalar
 from attncc.schedules.costs import flops, traffic
 from attncc.schedules.plan import Fused, Plan, Torch, plan
 
-from .ahead import request
-from .configs import Config, candidates
+from .bounds import feature_sizes
 from .host import number
 from .kernel import Kernel
-from .machine import Compiled, Failed, Worker, analyse, parse_target, units_of
+from .machine import Compiled, Report, Worker, parse_target, units_of
+from .machine.mix import mixes
+from .machine.mix import to_json as model_data
 from .module import Module
 from .names import Names
-from .run import describes, launch_name, module_of
-
-BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
-DEFAULT_HEAD = 64
-_MATRIX = re.compile(r"[A-Z]*(GMMA|HMMA|IMMA|QMMA|OMMA|DMMA)\b")
+from .run import launch_name
+from .settle import BITS, Settled, settle
 
 
 def write(
@@ -57,18 +54,16 @@ def write(
     made = plan(program, outputs)
     _whole(made)
     given = dict(sizes or {})
-    features = {a: _feature(made.program, a, given) for a in made.features}
-    descriptors = describes(target, BITS[dtype])
+    features = feature_sizes(made, given)
     with nullcontext(worker) if worker else Worker() as compiler:
-        module, compiled = _compiled(made, features, target, dtype, descriptors, title or name, compiler)
-    module = replace(module, text=f"{module.text}\n\n{entry(made, module, name, title)}")
+        done = settle(made, features, target, dtype, compiler, title or name)
+    module = replace(done.module, text=f"{done.module.text}\n\n{entry(made, done.module, name, title)}")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.py").write_text(module.text, encoding="utf-8")
     kernels = []
     for kernel in module.kernels:
-        done = compiled[kernel.name]
-        files = _machine_code(folder, name, kernel, done, alone=len(module.kernels) == 1)
-        kernels.append(_kernel(module, kernel, done, files, dtype, {**given, **features}))
+        files = _machine_code(folder, name, kernel, done.compiled[kernel.name], alone=len(module.kernels) == 1)
+        kernels.append(_kernel(done, kernel, files, dtype, {**given, **features}))
     manifest = {
         "pattern": name,
         "title": title,
@@ -85,31 +80,6 @@ def write(
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
-
-
-def _compiled(
-    made: Plan, features: dict[str, int], target: str, dtype: str, descriptors: bool, title: str, worker: Worker
-) -> tuple[Module, dict[str, Compiled]]:
-    """The module and its kernels compiled, each with the first of its configurations that does not spill (else the least)."""
-    chosen: dict[str, Config] = {}
-    best: dict[str, Compiled] = {}
-    first = module_of(made, features, target, BITS[dtype], descriptors=descriptors)
-    for kernel in first.kernels:
-        own = {a: n for a, n in features.items() if any(d.axes == (a,) for d in kernel.program.dims)}
-        why = ""
-        for config in candidates(kernel.program, own, target, BITS[dtype], descriptors):
-            module = module_of(made, features, target, BITS[dtype], {kernel.name: config}, descriptors)
-            done = worker.compile(request(module, kernel, target, dtype), time_limit=300.0)
-            if isinstance(done, Failed):
-                why = done.message
-                continue
-            if kernel.name not in best or done.spills < best[kernel.name].spills:
-                best[kernel.name], chosen[kernel.name] = done, config
-            if not done.spills:
-                break
-        if kernel.name not in best:
-            raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {why}")
-    return module_of(made, features, target, BITS[dtype], chosen, descriptors, title), best
 
 
 def _whole(made: Plan) -> None:
@@ -129,18 +99,6 @@ def _whole(made: Plan) -> None:
                 step.node.span,
                 "ask for fewer outputs",
             )
-
-
-def _feature(program: Program, axis: str, given: Mapping[str, int]) -> int:
-    if axis in given:
-        return given[axis]
-    size = program.axis(axis).size
-    if size is not None:
-        try:
-            return int(scalar(size, given))
-        except Unknown:
-            pass
-    return DEFAULT_HEAD
 
 
 def _dims(dims: tuple[tuple[str, ...], ...]) -> str:
@@ -259,9 +217,8 @@ def _machine_code(folder: Path, name: str, kernel: Kernel, done: Compiled, alone
     return {"assembly": f"{stem}.{assembly}", "binary": f"{stem}.{done.extension}"}
 
 
-def _kernel(
-    module: Module, kernel: Kernel, done: Compiled, files: dict[str, str], dtype: str, sizes: Mapping[str, int]
-) -> dict[str, Any]:
+def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str, sizes: Mapping[str, int]) -> dict[str, Any]:
+    module, done = settled.module, settled.compiled[kernel.name]
     program = kernel.program
     config = dict(module.configs[kernel.name])
     element = BITS[dtype] // 8
@@ -284,8 +241,10 @@ def _kernel(
         "bytes": show_expr(moved).replace("|", ""),
         "notes": list(program.notes),
     }
-    if done.target.backend == "cuda":
-        out["products"] = _products(done)
+    model = _model(settled, kernel)
+    if model is not None:
+        out["products"] = _products(model)
+        out["model"] = model_data(model)
     out["roofline"] = _roofline(work, moved, done, dtype, sizes)
     return out
 
@@ -303,14 +262,20 @@ def _arguments(kernel: Kernel, dtype: str) -> list[dict[str, str]]:
     return [*described, *arrays, *strides, *sizes, *numbers]
 
 
-def _products(done: Compiled) -> dict[str, int]:
-    """Matrix instructions of the kernel by opcode."""
-    report = analyse(done)
+def _model(settled: Settled, kernel: Kernel) -> Report | None:
+    """The static model, None for a target without figures."""
+    try:
+        return settled.report(kernel)
+    except AttnUnsupportedError:
+        return None
+
+
+def _products(report: Report) -> dict[str, int]:
+    """Matrix instructions of the kernel's loops by opcode."""
     counts: dict[str, int] = {}
-    for loop in report.loops:
-        for opcode, count in loop.opcodes.items():
-            if _MATRIX.match(opcode):
-                counts[opcode] = counts.get(opcode, 0) + count
+    for mix in mixes(report):
+        for opcode, count in mix.products.items():
+            counts[opcode] = counts.get(opcode, 0) + count
     return counts
 
 

@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from attncc.errors import AttnUnsupportedError
-from attncc.ir.expr import Size, walk
 from attncc.ir.nodes import Program
 from attncc.ir.sizes import Unknown, scalar
-from attncc.schedules.costs import flops
-from attncc.schedules.plan import plan
+from attncc.schedules.backward import differentiated
+from attncc.schedules.plan import Plan, plan
 
-from .ahead import request
-from .artifact import BITS, DEFAULT_HEAD
-from .machine import Failed, Report, Worker, analyse, parse_target
-from .run import module_of
+from .configs import Config
+from .machine import Report, Worker, parse_target
+from .machine.mix import to_json
+from .search import Compiler
+from .settle import settle
+from .traits import traits
+
+DEFAULT_HEAD = 64
+
+
+@dataclass(frozen=True)
+class Bound:
+    """One kernel. phase: `forward` or `backward`. paired: it has a loop over tiles of pairs."""
+
+    phase: str
+    config: Config
+    report: Report
+    paired: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return {"phase": self.phase, "config": self.config.to_json(), **to_json(self.report)}
+
+
+def phases(program: Program, outputs: Sequence[str]) -> Iterator[tuple[str, Plan]]:
+    """The plans of both passes; the backward one, for every input that can have a gradient, where kernels do it."""
+    yield "forward", plan(program, outputs)
+    made = differentiated(program, outputs)
+    if made is not None:
+        needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const and i.name not in made.opaque]
+        back, _ = made.backward(needs)
+        if back.steps:
+            yield "backward", back
 
 
 def reports(
-    program: Program, outputs: Sequence[str], target: str, dtype: str = "bf16", sizes: Mapping[str, int] | None = None
-) -> Iterator[Report]:
-    """One report for each kernel. sizes: head dimensions, 64 where not given.
+    program: Program,
+    outputs: Sequence[str],
+    target: str,
+    dtype: str = "bf16",
+    sizes: Mapping[str, int] | None = None,
+    *,
+    compiler: Compiler | None = None,
+    heard: Callable[[str], None] | None = None,
+) -> list[Bound]:
+    """One for each kernel, forward and backward. sizes: head dimensions, 64 where not given. heard: told of each phase.
 
     Raises AttnValueError for a text that is no target, AttnUnsupportedError when there is no kernel, when it does not compile, or
     when the model has no figures for the target.
     """
     parse_target(target)
-    given = dict(sizes or {})
-    made = plan(program, outputs)
-    features = {a: _length(program, a, given) for a in made.features}
-    module = module_of(made, features, target, BITS[dtype])
-    if not module.kernels:
+    if compiler is None:
+        with Worker() as worker:
+            return reports(program, outputs, target, dtype, sizes, compiler=worker, heard=heard)
+    out: list[Bound] = []
+    for phase, made in phases(program, outputs):
+        if heard is not None:
+            heard(phase)
+        features = feature_sizes(made, sizes)
+        done = settle(made, features, target, dtype, compiler)
+        for kernel in done.module.kernels:
+            own = {a: n for a, n in features.items() if any(d.axes == (a,) for d in kernel.program.dims)}
+            paired = traits(kernel.program, own) is not None
+            out.append(Bound(phase, done.configs[kernel.name], done.report(kernel), paired))
+    if not out:
         raise AttnUnsupportedError(f"'{program.name}' has no fused kernel", None, "attncc explain says why, without --target")
-    with Worker() as worker:
-        for kernel in module.kernels:
-            done = worker.compile(request(module, kernel, target, dtype), time_limit=300.0)
-            if isinstance(done, Failed):
-                raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {done.message}")
-            work = flops(kernel.program)
-            one = {e.axis: features.get(e.axis, 1) for e in walk(work) if isinstance(e, Size)}
-            yield analyse(done, flops_per_element=float(scalar(work, one)) or None)
+    return out
+
+
+def feature_sizes(made: Plan, sizes: Mapping[str, int] | None) -> dict[str, int]:
+    """The sizes of the axes that a plan's kernels are compiled for: given, or following from those, or 64."""
+    return {a: _length(made.program, a, dict(sizes or {})) for a in made.features}
 
 
 def _length(program: Program, axis: str, given: Mapping[str, int]) -> int:

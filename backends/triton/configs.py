@@ -1,83 +1,65 @@
-"""Tile sizes, warps and stages of a kernel: one table by target family and head dimension, from measured configurations.
+"""How a kernel is tiled and launched: the interface between the printer, the search and the tuner.
 
-Each row was compiled for its target without spills and with every tile product on the tensor cores. The extents are positions
-of the owner's dim and of the loops' dims; a dim of several axes splits its extent, the last axis longest.
+`Config` holds every choice that the text of a tile program leaves open. A new kind of choice is a new field here with a default
+that means "as before"; `space.py` says which values are tried. Extents are positions of the owner's dim and of the loops' dims;
+a dim of several axes splits its extent, the last axis longest.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
 
-from attncc.tile.nodes import Block, Dim, Dot, Program, Stmt, TileLoop, statements
+from attncc.errors import AttnValueError
+from attncc.tile.nodes import Dim, Program
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Config:
-    """owner, loop: positions of a tile. warps, stages: of Triton."""
+    """owner, loop: positions of a tile. warps, stages: of Triton. described: operands are read through tensor descriptors where
+    the target has them and the tensors allow it; else through pointers."""
 
     owner: int
     loop: int
     warps: int
     stages: int
+    described: bool = True
+
+    def __str__(self) -> str:
+        base = f"{self.owner} x {self.loop}, {self.warps} warps, {self.stages} stage{'s' if self.stages > 1 else ''}"
+        rest = [n if v is True else f"no {n}" if v is False else f"{n} {v}" for n, v in self.to_json().items() if n not in _PLAIN]
+        return ", ".join([base, *rest])
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: fields at their defaults are left out."""
+        return {n: v for n, v in asdict(self).items() if n not in _DEFAULTS or v != _DEFAULTS[n]}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Config:
+        """Raises AttnValueError for a field that is unknown, missing, or of another type."""
+        known = {f.name: f for f in fields(Config)}
+        for name, item in data.items():
+            if name not in known:
+                raise AttnValueError(f"'{name}' is no part of a configuration", None, f"parts: {', '.join(known)}")
+            wanted = type(_DEFAULTS[name]) if name in _DEFAULTS else int
+            if type(item) is not wanted:
+                raise AttnValueError(f"'{name}' of a configuration must be {wanted.__name__}, found {item!r}")
+        missing = [n for n in _PLAIN if n not in data]
+        if missing:
+            raise AttnValueError(f"a configuration needs '{missing[0]}'", None, f"found {dict(data)}")
+        made = Config(**data)
+        for name in ("owner", "loop", "warps"):
+            number = getattr(made, name)
+            if number < 1 or number & (number - 1):
+                raise AttnValueError(f"'{name}' of a configuration must be a power of two, found {number}")
+        if made.stages < 1:
+            raise AttnValueError(f"'stages' of a configuration must be at least 1, found {made.stages}")
+        return made
 
 
-_SAFE = Config(64, 64, 4, 2)
-"""Where nothing was measured."""
-
-_TABLE: dict[tuple[str, int, bool], Config] = {
-    ("cuda:80", 64, True): Config(128, 64, 4, 3),
-    ("cuda:80", 64, False): Config(128, 64, 4, 3),
-    ("cuda:80", 128, True): Config(128, 64, 8, 2),
-    ("cuda:80", 128, False): Config(128, 64, 8, 2),
-    ("cuda:90", 64, True): Config(128, 128, 8, 2),
-    ("cuda:90", 64, False): Config(128, 128, 8, 2),
-    ("cuda:90", 128, True): Config(128, 128, 8, 2),
-    ("cuda:90", 128, False): Config(128, 64, 8, 2),
-    ("cuda:90", 256, True): Config(128, 64, 8, 2),
-    ("cuda:90", 256, False): Config(128, 64, 8, 1),
-    ("cuda:100", 64, True): Config(128, 128, 8, 2),
-    ("cuda:100", 64, False): Config(128, 128, 8, 2),
-    ("cuda:100", 128, True): Config(128, 128, 8, 2),
-    ("cuda:100", 128, False): Config(128, 64, 8, 2),
-    ("hip", 64, False): Config(128, 64, 4, 2),
-    ("hip", 128, False): Config(128, 64, 4, 2),
-}
-"""By target, head dimension up to, and whether descriptors read the operands (pointers take registers)."""
-
-
-_NARROW = {64: Config(64, 64, 4, 1), 128: Config(64, 32, 4, 1), 256: Config(32, 32, 4, 1)}
-"""For kernels with three products and more, whose operands are in shared memory together, by head dimension up to."""
-
-_SMALLER = (Config(128, 64, 8, 2), Config(64, 64, 4, 2), Config(64, 32, 4, 1), Config(32, 32, 4, 1))
-"""What to fall back to, in order, when a kernel spills."""
-
-
-def candidates(program: Program, features: dict[str, int], target: str, bits: int, descriptors: bool) -> tuple[Config, ...]:
-    """Configurations for a program, best first. features: sizes of its feature axes. bits: of an element."""
-    width = max([features[d.axes[0]] for d in program.dims if d.whole], default=16)
-    online = any(isinstance(s, Block) and s.kind == "online" for s in statements(program.body))
-    if target == "interpreter":
-        return (Config(32, 32, 4, 1),)
-    if not any(isinstance(s, TileLoop) for s in statements(program.body)):
-        return (Config(64, 64, 4, 1), Config(16, 16, 4, 1))
-    if sum(isinstance(s, Dot) for s in statements(_loop(program))) > 2:
-        limit = next((n for n in _NARROW if width * (bits // 16) ** 2 <= n), 0)
-        return (_NARROW[limit] if limit else Config(16, 16, 4, 1), Config(32, 32, 4, 1), Config(16, 16, 4, 1))
-    if bits > 16:
-        return (Config(64, 32, 4, 2) if width > 64 else _SAFE, *_SMALLER[2:])
-    family = "hip" if target.startswith("hip") else target
-    limit = next((n for n in (64, 128, 256) if width <= n), 0)
-    first = _TABLE.get((family, limit, descriptors), _SAFE if limit else Config(64, 32, 8, 1))
-    found = [first, *_SMALLER]
-    if target == "cuda:90" and descriptors and width <= 64 and not online:
-        found.insert(0, Config(128, 128, 4, 2))
-    return tuple(dict.fromkeys(found))
-
-
-def _loop(program: Program) -> tuple[Stmt, ...]:
-    """The body of the last innermost loop over keys."""
-    loops = [s for s in statements(program.body) if isinstance(s, TileLoop)]
-    return loops[-1].body
+_DEFAULTS: dict[str, Any] = {f.name: f.default for f in fields(Config) if f.default is not MISSING}
+_PLAIN = tuple(f.name for f in fields(Config) if f.default is MISSING)
 
 
 def tiles(dim: Dim, extent: int) -> dict[str, int]:

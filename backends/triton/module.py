@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from attncc.tile.nodes import Program, TileLoop, statements
 
-from .configs import Config, candidates, settings
+from .choice import candidates
+from .configs import Config, settings
 from .intrinsics import definitions
 from .kernel import Kernel, print_kernel
 from .launch import Launch, print_launch
@@ -87,9 +88,10 @@ def print_module(
         own: list[Kernel] = []
         for program in group.programs:
             own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
-            kernel = print_kernel(program, own_features, names.fresh(f"{program.name}_kernel"), descriptors)
-            config = override.get(kernel.name) if isinstance(override, Mapping) else override
+            name = names.fresh(f"{program.name}_kernel")
+            config = override.get(name) if isinstance(override, Mapping) else override
             config = config or candidates(program, own_features, target, bits, descriptors)[0]
+            kernel = print_kernel(program, own_features, name, descriptors and config.described)
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
             own.append(kernel)
         kernels += own

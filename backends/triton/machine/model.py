@@ -8,8 +8,8 @@ Per iteration of a loop that `warps` warps of a program execute:
 
 `overlapped` is the largest of these: every unit runs beside every other. `serial` is the matrix phase (the matrix unit, or
 the shared memory that feeds it if that is slower) plus the largest need of the rest: while one runs the other waits, which is
-what one group of warps alone does in attention, where the weights need the scores and the mix needs the weights. Latency,
-bank conflicts, L2 and DRAM are not modelled, so both are bounds.
+what one group of warps alone does in attention, where the weights need the scores and the mix needs the weights. Traffic from
+the L2 cache counts where the caller says how much there is. Latency, bank conflicts and DRAM are not modelled, so both are bounds.
 
 A score element is what the caller says it is: either `flops_per_element`, the matrix FLOP that the algorithm spends on one
 (4 d for a forward of equal head sizes, 10 d for a joint backward), from which each loop's elements follow, or `elements`,
@@ -199,9 +199,11 @@ class Report:
 
 
 def analyse(
-    compiled: Compiled, *, flops_per_element: float | None = None, elements: float | None = None, units: Units | None = None
-) -> Report:
-    """The static model of a compiled kernel. `units` defaults to the target's row of the table.
+    compiled: Compiled, *, flops_per_element: float | None = None, elements: float | None = None, units: Units | None = None,
+    cached_per_element: float = 0.0,
+) -> Report:  # fmt: skip
+    """The static model of a compiled kernel. `units` defaults to the target's row of the table. `cached_per_element`: bytes that
+    a loop fetches for a score element, which the machine code does not say of bulk copies.
 
     Raises `AttnUnsupportedError` for a target without a row, or when the disassembler is absent.
     """
@@ -218,8 +220,9 @@ def analyse(
         work = [sum(i.kind in _LANEWISE for i in loop.own) for loop in inner]
         groups = sum(2 * count > max(work) for count in work) or 1
         steady = _with_elements(steady, flops_per_element, elements)
+        steady = _with_traffic(steady, cached_per_element, units)
     together = steady.elements if steady is not None else elements
-    found = [_with_elements(loop, flops_per_element, together) for loop in found]
+    found = [_with_traffic(_with_elements(loop, flops_per_element, together), cached_per_element, units) for loop in found]
     if steady is None:
         steady = _main([loop for loop in found if loop.inner])
     fits = occupancy(compiled.registers, compiled.shared, compiled.total_warps, units, compiled.tensor_memory)
@@ -305,6 +308,13 @@ def _with_elements(loop: LoopReport, flops_per_element: float | None, elements: 
     if flops_per_element and loop.total_flops:
         return replace(loop, elements=loop.total_flops / flops_per_element)
     return replace(loop, elements=elements)
+
+
+def _with_traffic(loop: LoopReport, cached: float, units: Units) -> LoopReport:
+    """With the clocks of what comes from the L2 cache."""
+    if not cached or not loop.elements or not loop.inner:
+        return loop
+    return replace(loop, clocks={**loop.clocks, "cache": cached * loop.elements / units.cache_bytes})
 
 
 def _main(loops: list[LoopReport]) -> LoopReport | None:

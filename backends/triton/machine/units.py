@@ -51,7 +51,8 @@ class Units:
     - `tensor`: FLOP per clock and SM of the matrix units, by operand type.
     - `lanes`: for each unit, how many lanes of each class of instruction it takes per clock and SM. A class may use several.
     - `issue`: lanes issued per clock and SM, whatever the class.
-    - `shared_bytes`: shared memory traffic per clock and SM. `load_bytes`: global and local traffic through L1.
+    - `shared_bytes`: shared memory traffic per clock and SM. `load_bytes`: global and local traffic through L1. `cache_bytes`: what
+      the L2 cache gives.
     - `clock_mhz`: boost; `tensor_clock_mhz`: the clock of the published matrix peak. `dram_gbs`: 10^9 bytes a second.
     - registers, shared memory (bytes) and warps: what an SM holds, and the steps in which it hands them out.
     """
@@ -66,6 +67,8 @@ class Units:
     issue: float
     shared_bytes: float
     load_bytes: float
+    cache_bytes: float  # from the L2 cache, per clock and SM
+    cache_latency: float  # clocks of a load that hits the L2 cache
     warp_size: int
     partitions: int  # schedulers of an SM, each with its share of the registers
     registers: int  # 32-bit registers of an SM
@@ -103,6 +106,8 @@ _A100 = Units(
     issue=128,  # [N]
     shared_bytes=128,  # [A]: 32 banks of 4 bytes
     load_bytes=128,  # one L1 and shared memory array [A]
+    cache_bytes=47.4,  # [A]: 5120 bytes a clock over 108 SMs
+    cache_latency=260,  # [L]
     warp_size=32,
     partitions=4,
     registers=65536,  # [G]
@@ -135,6 +140,8 @@ _H100 = Units(
     issue=128,  # [N]
     shared_bytes=128,  # [F]
     load_bytes=128,
+    cache_bytes=38.8,  # none is published: the 5120 bytes a clock of [A] over 132 SMs
+    cache_latency=260,  # [L]
     warp_size=32,
     partitions=4,
     registers=65536,  # [G]
@@ -169,6 +176,8 @@ _B200 = Units(
     issue=128,  # [N]
     shared_bytes=128,  # [F]
     load_bytes=128,
+    cache_bytes=34.6,  # none is published: the 5120 bytes a clock of [A] over 148 SMs
+    cache_latency=260,  # as [L] says of Hopper
     warp_size=32,
     partitions=4,
     registers=65536,  # [G]
@@ -205,6 +214,8 @@ _MI300X = Units(
     issue=320,  # five instructions of different kinds a clock
     shared_bytes=128,  # [M]
     load_bytes=64,  # [M]: vector cache, 64 bytes a clock
+    cache_bytes=53.9,  # [M]: 2048 bytes a clock for the 38 compute units of a die
+    cache_latency=500,  # none is published: an order of magnitude
     warp_size=64,
     partitions=4,
     registers=512 * 64 * 4,  # [I]: 512 vector registers of 64 lanes on each SIMD

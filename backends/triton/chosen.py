@@ -1,0 +1,59 @@
+"""The table of searched configurations, `chosen.json`: for kernels of a structure, at a width, on a target, with a Triton.
+
+    {"format": 1, "entries": [{"triton": "3.9", "target": "cuda:90", "bits": 16, "kind": "<traits>", "width": 64,
+                               "config": {"owner": 128, ...}, "registers": 157, ...}, ...]}
+
+`attncc search` writes it. Only `config` is used; what else is beside it are the model's figures, for people.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from .configs import Config
+from .space import Setting, allowed
+from .traits import Traits
+
+PATH = Path(__file__).with_name("chosen.json")
+FORMAT = 1
+
+Key = tuple[str, str, int, str, int]
+"""Triton's version, target, bits, structure, width."""
+
+
+def key_of(entry: dict[str, Any]) -> Key:
+    return entry["triton"], entry["target"], entry["bits"], entry["kind"], entry["width"]
+
+
+@cache
+def entries() -> dict[Key, Config]:
+    """The configurations of the table; {} when it is not there."""
+    if not PATH.is_file():
+        return {}
+    data = json.loads(PATH.read_text(encoding="utf-8"))
+    return {key_of(e): Config.from_json(e["config"]) for e in data["entries"]}
+
+
+@cache
+def installed() -> str:
+    """The installed Triton, as `3.6`; "" without one."""
+    try:
+        return ".".join(version("triton").split(".")[:2])
+    except PackageNotFoundError:
+        return ""
+
+
+def lookup(of: Traits, setting: Setting) -> list[Config]:
+    """Entries for a kernel, the nearest first: its own structure and width, then wider ones, then narrower ones that still fit."""
+    rows = [(k, c) for k, c in entries().items() if k[1] == setting.target and k[2] == setting.bits and k[3] == of.key]
+    here = installed()
+
+    def distance(item: tuple[Key, Config]) -> tuple[bool, bool, int, str]:
+        key, _ = item
+        return key[4] < of.width, key[0] != here, abs(key[4] - of.width), key[0]
+
+    return list(dict.fromkeys(c for _, c in sorted(rows, key=distance) if allowed(of, c, setting)))[:3]

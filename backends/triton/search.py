@@ -1,0 +1,233 @@
+"""The configuration of a kernel by search under the static model: compiled for the target, never run, so no GPU is needed.
+
+A few likely configurations are compiled first, then those that differ from the best in one choice, until none is better or the
+number of compiles is used up. Spills lose to no spills; then the model's clocks a score element decide, then instruction slots.
+The same program, target and Triton give the same result: ties are broken by the configuration itself, and what took too long
+counts as refused. Results are kept in attncc's disk cache.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Protocol
+
+from attncc import cache as disk
+from attncc.errors import AttnUnsupportedError
+from attncc.tile.nodes import Dot, Program, TileLoop, statements
+
+from .ahead import request
+from .configs import Config
+from .machine import Compiled, Failed, Report, Request, analyse
+from .machine.instructions import Kind
+from .module import Group, Module, print_module
+from .space import Setting, allowed, exposed, moved_bytes, neighbours, ordered, overhang
+from .traits import Traits, loops_of, traits
+
+VERSION = 1
+"""Changes when the search or the model would choose otherwise."""
+
+_FIRST = [
+    Config(o, n, w, 2)
+    for o, n, w in ((128, 128, 8), (128, 128, 4), (64, 128, 8), (128, 64, 8), (128, 64, 4), (64, 128, 4), (64, 64, 4), (64, 32, 4))
+]
+"""What usually is among the best."""
+
+
+class Compiler(Protocol):
+    """What compiles requests: `machine.Worker`."""
+
+    def compile(self, request: Request, time_limit: float = 60.0) -> Compiled | Failed: ...
+
+
+Heard = Callable[[int, Config, "Trial | None"], None]
+"""Told of every compile: its number, the configuration, what came out."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A compiled configuration. rank: best first."""
+
+    config: Config
+    report: Report
+    rank: tuple[float, ...]
+
+    def figures(self) -> dict[str, Any]:
+        """The model's figures, as data."""
+        return {"config": self.config.to_json(), **figures(self.report)}
+
+
+def figures(report: Report) -> dict[str, Any]:
+    """What the model says of a kernel, in short."""
+
+    def short(x: float | None) -> float | None:
+        return None if x is None else round(x, 3)
+
+    made, steady = report.compiled, report.steady
+    out: dict[str, Any] = {
+        "registers": made.registers, "spills": made.spills, "shared": made.shared, "programs": report.occupancy.programs,
+    }  # fmt: skip
+    if steady is not None:
+        out |= {
+            "mufu": short(steady.per_element(Kind.MUFU)), "others": short(steady.others), "binds": steady.binds,
+            "overlapped": short(steady.peak_overlapped), "serial": short(steady.peak_serial),
+            "estimate": short(report.peak_estimate),
+        }  # fmt: skip
+    return out
+
+
+def single(program: Program, features: Mapping[str, int], setting: Setting, config: Config) -> Module:
+    """A module with one kernel in a configuration."""
+    keep = tuple(a.name for a in program.args if a.role != "in")
+    group = Group("launch", (program,), keep)
+    return print_module(
+        program.name, [group], dict(features), setting.target, setting.bits, override=config, descriptors=setting.describes
+    )
+
+
+def flops_per_pair(program: Program, features: Mapping[str, int]) -> float | None:
+    """Matrix FLOP that the main loop spends on a pair of positions; None without products."""
+    loops = loops_of(program)
+    if not loops:
+        return None
+    main = loops[-1]
+    sizes = {d.name: features[d.axes[0]] for d in program.dims if d.whole}
+    widths = [next((sizes[x] for x in (d.over, *d.dims) if x in sizes), 0) for d in statements(main.body) if isinstance(d, Dot)]
+    return 2.0 * sum(widths) or None
+
+
+def model(made: Compiled, program: Program, features: Mapping[str, int], setting: Setting, config: Config) -> Report:
+    """The model of a compiled kernel, its score elements and its traffic known from the program."""
+    of = traits(program, dict(features))
+    traffic = moved_bytes(of, config, setting) if of is not None else 0.0
+    return analyse(made, flops_per_element=flops_per_pair(program, features), cached_per_element=traffic)
+
+
+def rank(report: Report, of: Traits, config: Config, setting: Setting) -> tuple[float, ...]:
+    """Best first: it fits, nothing is spilled, clocks a score element, instruction slots."""
+    steady, estimate = report.steady, report.estimate
+    if steady is None or estimate is None:
+        return (2.0, 0.0, 0.0, 0.0)
+    if not steady.elements:  # no matrix instructions: clocks of an iteration over its pairs
+        estimate /= config.owner * config.loop
+    clocks = (estimate + exposed(config, setting, report.occupancy.programs)) * overhang(of, config)
+    slots = steady.clocks.get("issue", 0.0) / (steady.elements or config.owner * config.loop)
+    return (float(report.compiled.spills > 0), float(report.compiled.spills), float(f"{clocks:.3g}"), float(f"{slots:.3g}"))
+
+
+def search(
+    program: Program,
+    features: Mapping[str, int],
+    setting: Setting,
+    compiler: Compiler,
+    *,
+    limit: int = 14,
+    time_limit: float = 120.0,
+    heard: Heard | None = None,
+) -> Trial | None:
+    """The best configuration found with at most `limit` compiles; None when nothing compiles or there is nothing to choose."""
+    sizes = dict(features)
+    of = traits(program, sizes)
+    if of is None:
+        return None
+    tried: dict[Config, Trial | None] = {}
+
+    def attempt(config: Config) -> None:
+        if config in tried or len(tried) >= limit:
+            return
+        tried[config] = _trial(program, sizes, setting, config, of, compiler, time_limit)
+        if heard is not None:
+            heard(len(tried), config, tried[config])
+
+    likely = [c for c in ordered(program, sizes, setting) if c.stages == 2 and c.described]
+    first = [c for c in likely if c in _FIRST]
+    for config in dict.fromkeys([*first[:6], *likely[:2], *likely[2:4] * (len(first) < 3)]):
+        attempt(config)
+    best = _best(tried)
+    if best is None:  # nothing fits with two stages
+        for config in ordered(program, sizes, setting)[-limit:]:
+            attempt(config)
+        best = _best(tried)
+    while best is not None and len(tried) < limit:
+        for config in neighbours(best.config, setting):
+            if allowed(of, config, setting):
+                attempt(config)
+        better = _best(tried)
+        if better is None or better.config == best.config:
+            break
+        best = better
+    return best
+
+
+def _best(tried: Mapping[Config, Trial | None]) -> Trial | None:
+    done = [t for t in tried.values() if t is not None]
+    return min(done, key=lambda t: (t.rank, not t.config.described, t.config)) if done else None
+
+
+def _trial(
+    program: Program, features: dict[str, int], setting: Setting, config: Config, of: Traits, compiler: Compiler, limit: float
+) -> Trial | None:
+    try:
+        module = single(program, features, setting, config)
+    except AttnUnsupportedError:
+        return None
+    dtype = "bf16" if setting.bits == 16 else "fp32"
+    made = compiler.compile(request(module, module.kernels[0], setting.target, dtype), limit)
+    if isinstance(made, Failed):
+        return None
+    report = model(made, program, features, setting, config)
+    return Trial(config, report, rank(report, of, config, setting))
+
+
+# Results on disk.
+
+
+def found(
+    program: Program,
+    features: Mapping[str, int],
+    setting: Setting,
+    compiler: Callable[[], Compiler],
+    *,
+    limit: int = 14,
+    heard: Heard | None = None,
+) -> dict[str, Any] | None:
+    """The figures of the best configuration, from the disk cache or searched now. compiler: called only to search."""
+
+    def build(folder: Path) -> None:
+        best = search(program, features, setting, compiler(), limit=limit, heard=heard)
+        data = best.figures() if best is not None else None
+        (folder / "choice.json").write_text(json.dumps(data, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+    first = ordered(program, dict(features), setting)[0]
+    text = single(program, features, setting, first).text
+    name = disk.key(("search", VERSION, _fingerprint(), text, setting, sorted(features.items()), _triton(), limit))
+    folder = disk.fetch("search", name, build)
+    data: dict[str, Any] | None = json.loads((folder / "choice.json").read_text(encoding="utf-8"))
+    return data
+
+
+@cache
+def _triton() -> str:
+    try:
+        return version("triton")
+    except PackageNotFoundError:
+        return ""
+
+
+@cache
+def _fingerprint() -> str:
+    """The text of what decides: printer, model and search."""
+    here = Path(__file__).parent
+    return disk.key(p.read_bytes() for p in sorted([*here.glob("*.py"), *here.glob("machine/*.py")]))
+
+
+def programs(groups: Iterable[Iterable[Program]]) -> list[Program]:
+    """Kernels with a choice to make: those with a loop over tiles."""
+    return [p for group in groups for p in group if any(isinstance(s, TileLoop) for s in statements(p.body))]
+
+
+__all__ = ["Compiler", "Heard", "Trial", "figures", "found", "model", "partial", "programs", "rank", "search", "single"]

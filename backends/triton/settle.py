@@ -1,0 +1,68 @@
+"""The kernels of a plan compiled for a target, each in the first of its configurations that does not spill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from attncc.errors import AttnUnsupportedError
+from attncc.schedules.plan import Plan
+
+from .ahead import request
+from .choice import candidates
+from .configs import Config
+from .kernel import Kernel
+from .machine import Compiled, Failed, Report
+from .module import Module
+from .run import module_of
+from .search import Compiler, model
+from .space import Setting
+
+BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
+
+
+@dataclass(frozen=True)
+class Settled:
+    """A module and what became of its kernels, by name."""
+
+    module: Module
+    configs: Mapping[str, Config]
+    compiled: Mapping[str, Compiled]
+    setting: Setting
+
+    def report(self, kernel: Kernel) -> Report:
+        """The static model. Raises AttnUnsupportedError for a target without figures."""
+        features = own_features(kernel, self.module.features)
+        return model(self.compiled[kernel.name], kernel.program, features, self.setting, self.configs[kernel.name])
+
+
+def own_features(kernel: Kernel, features: Mapping[str, int]) -> dict[str, int]:
+    """The sizes of the feature axes that a kernel has."""
+    return {a: n for a, n in features.items() if any(d.axes == (a,) for d in kernel.program.dims)}
+
+
+def settle(
+    made: Plan, features: Mapping[str, int], target: str, dtype: str, compiler: Compiler, title: str = "", time_limit: float = 300.0
+) -> Settled:
+    """Compile a plan's kernels; where every configuration spills, the one that spills least. Raises AttnUnsupportedError."""
+    setting = Setting(target, BITS[dtype])
+    sizes, bits = dict(features), setting.bits
+    chosen: dict[str, Config] = {}
+    best: dict[str, Compiled] = {}
+    first = module_of(made, sizes, target, bits, descriptors=setting.describes)
+    for kernel in first.kernels:
+        why = ""
+        for config in candidates(kernel.program, own_features(kernel, sizes), target, bits, setting.describes):
+            module = module_of(made, sizes, target, bits, {**chosen, kernel.name: config}, setting.describes)
+            printed = next(k for k in module.kernels if k.name == kernel.name)
+            done = compiler.compile(request(module, printed, target, dtype), time_limit)
+            if isinstance(done, Failed):
+                why = done.message
+                continue
+            if kernel.name not in best or done.spills < best[kernel.name].spills:
+                best[kernel.name], chosen[kernel.name] = done, config
+            if not done.spills:
+                break
+        if kernel.name not in best:
+            raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {why}")
+    return Settled(module_of(made, sizes, target, bits, chosen, setting.describes, title), chosen, best, setting)
