@@ -5,6 +5,7 @@
         lets       pointwise values of products, positions and tokens
         softmax    w = exp(score - running maximum), shared by all kinds of keys
         sums       reduced over the keys: one value a row, or one vector a row with an operand of the keys
+        keyed      an element of an array for each pair: histograms, gradients of tables
     finals         pointwise in the sums: what is stored
 
 A stage stores nothing on pairs. Every read of an outer value keeps its index in terms of the pair axes; a value of the stage
@@ -99,6 +100,23 @@ class Sum:
 
 
 @dataclass(frozen=True, slots=True)
+class Keyed:
+    """`array[index] += term` for every pair, the array being all zeros at first and called after its sum.
+
+    axes: those of the array, the stage's grid among them. index: a position along each of them, a plain `Index` of the grid or
+    of a tiled axis, or the key: any integer of the pair. A pair whose key lies outside the array adds nothing.
+    """
+
+    sum: Sum
+    axes: tuple[str, ...]
+    index: tuple[Expr, ...]
+
+    @property
+    def name(self) -> str:
+        return self.sum.name
+
+
+@dataclass(frozen=True, slots=True)
 class Final:
     """`name[axes] = expr`, pointwise in sums, softmax statistics and row tokens. acc: stored in the accumulation type."""
 
@@ -122,3 +140,4 @@ class PairStage:
     finals: tuple[Final, ...]
     notes: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
+    keyed: tuple[Keyed, ...] = ()

@@ -62,6 +62,10 @@ def lower(
     arrays: the axes of every outer value read. acc: those kept in the accumulation type. sizes: sizes that equal expressions in
     other sizes, as of twin axes.
     """
+    if stage.keyed:
+        from .keyed import KeyedFlash
+
+        return verify(KeyedFlash(stage, arrays, acc, sizes or {}).program())
     return verify(Flash(stage, arrays, acc, sizes or {}).program())
 
 

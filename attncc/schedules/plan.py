@@ -133,6 +133,10 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
             made.append(Value(final.name, final.axes, final.kind))
             if final.acc:
                 acc.add(final.name)
+        for keyed in stage.keyed:
+            known[keyed.name] = keyed.axes
+            made.append(Value(keyed.name, keyed.axes, "float"))
+            acc.add(keyed.name)
     return Fused(node, before, definitions, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made))
 
 

@@ -143,7 +143,11 @@ class Reduce:
 @dataclass(frozen=True, slots=True)
 class Store:
     """`arg[index] = tile`, rounded to the arg's element type. index as in `Load`. add: added to what is there, in an arg of role
-    `sum`, which starts as 0."""
+    `sum`, which starts as 0.
+
+    With add, positions may be computed (a key), and several elements of the tile may have the same: all of them are added, in an
+    order that depends on tile sizes alone. Elements whose position is outside the array are skipped.
+    """
 
     arg: str
     index: tuple[Expr, ...]

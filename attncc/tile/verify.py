@@ -171,7 +171,10 @@ class _Verifier:
             raise self.fail(f"{stmt.arg} is {'added to' if stmt.add else 'stored'}, and its role is {arg.role}")
         if place.loops and not stmt.add:
             raise self.fail(f"{stmt.arg} is stored inside a loop")
-        if not set(self.read(stmt.tile, place)) <= set().union(*(self.expr(x, place) for x in stmt.index)):
+        found = set().union(*(self.expr(x, place) for x in stmt.index))
+        if stmt.add and not found <= set(self.read(stmt.tile, place)):
+            raise self.fail(f"{stmt.tile} lacks dims of the positions that it is added at")
+        if not stmt.add and not set(self.read(stmt.tile, place)) <= found:
             raise self.fail(f"{stmt.tile} has more dims than the array {stmt.arg}")
         if not stmt.add:
             self.stored.append(stmt.arg)

@@ -249,6 +249,7 @@ class Memory(Frame):
     def store(self, stmt: Store) -> None:
         arg, value = self.program.arg(stmt.arg), self.values[stmt.tile]
         dims = tuple(dict.fromkeys(d for x in stmt.index for d in (self._dim(x) or None,) if d)) or value.dims
+        dims = value.dims if stmt.add else dims
         place = self.place_of(arg, stmt.index, dims, False)
         self.line(f"/* {arg.name} */")
         simple = arg.kind == "float" and set(dims) == set(value.dims) and len(dims) == 2 and self._simple(place, dims)

@@ -99,7 +99,8 @@ class KernelPrinter(Walks):
         fixed = ", ".join(f'"{self.size(a)}"' for a in sizes)
         head = "".join(f"    {line},\n" for group in groups for line in _wrapped(group))
         text = f"@triton.jit(do_not_specialize=[{fixed}])\ndef {self.name}(\n{head}):\n"
-        text += "\n".join([*self.prologue, *self.offsets, *self.lines]) + "\n"
+        inner = [f"    {line}" for line in self.offsets] if self.program.shares else self.offsets
+        text += "\n".join([*self.prologue, *inner, *self.lines]) + "\n"
         return Kernel(
             name=self.name,
             text=text,
@@ -125,12 +126,14 @@ class KernelPrinter(Walks):
     def _owner(self) -> None:
         grid, lines = self.program.grid, self.prologue
         lines.append("    pid = tl.program_id(0)")
-        for axis in reversed(self.owner.axes):
-            tiles = self.names.fresh(f"{axis}_tiles")
-            lines.append(f"    {tiles} = tl.cdiv({self.size(axis)}, {self.tile(axis)})")
-            lines.append(f"    {self.start(axis)} = pid % {tiles} * {self.tile(axis)}")
+        tiles = {axis: self.names.fresh(f"{axis}_tiles") for axis in reversed(self.owner.axes)}
+        for axis, count in tiles.items():
+            lines.append(f"    {count} = tl.cdiv({self.size(axis)}, {self.tile(axis)})")
+            if self.program.shares:
+                continue
+            lines.append(f"    {self.start(axis)} = pid % {count} * {self.tile(axis)}")
             if grid or axis != self.owner.axes[0]:
-                lines.append(f"    pid = pid // {tiles}")
+                lines.append(f"    pid = pid // {count}")
         for axis in reversed(grid):
             if axis == grid[0]:
                 lines.append(f"    {self.position(axis)} = pid")
@@ -146,8 +149,18 @@ class KernelPrinter(Walks):
                 self.chunk[axis] = number
                 start = f"{chunk.start} + " if chunk.start else ""
                 lines.append(f"    {self.position(axis)} = {start}tl.arange(0, {chunk.width})")
+        pad = "    "
+        if self.program.shares:
+            pad, self.depth = "        ", 2
+            shared, number = self.program.shares, self.names.fresh("tile")
+            all_tiles = " * ".join(tiles.values())
+            lines.append(f"    for {number} in tl.range({self.position(shared)}, {all_tiles}, {self.size(shared)}):")
+            for axis, count in tiles.items():
+                below = list(tiles.values())[: list(tiles).index(axis)]
+                rest = f"{number} // ({' * '.join(below)})" if below else number
+                lines.append(f"{pad}{self.start(axis)} = {rest} % {count} * {self.tile(axis)}")
         for axis in self.owner.axes:
-            lines.append(f"    {self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
+            lines.append(f"{pad}{self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
 
     def _inside(self, dim: Dim) -> None:
         """Positions inside a tile: of one axis, or of a box in row-major order."""
@@ -170,6 +183,8 @@ class KernelPrinter(Walks):
             match stmt:
                 case Load():
                     self.load(stmt)
+                case Store(add=True):
+                    self.add(stmt)
                 case Store():
                     self.store(stmt)
                 case Init():

@@ -108,26 +108,43 @@ class _Launch:
         asked = [a for k in self.kernels for a in k.sizes]
         asked += [a for k in self.kernels for s in k.program.scalars for a in _sizes_in(s.expr)]
         asked += [a for arg in self.made.values() for a in arg.axes]
+        known |= {k.program.shares for k in self.kernels}
         return tuple(a for a in dict.fromkeys(asked) if a not in known)
+
+    def _shares(self, kernel: Kernel, tiles: list[str]) -> list[str]:
+        """How many shares the owner's tiles are dealt out to: no more than keep their arrays within the largest operand."""
+        shared = kernel.program.shares
+        if not shared:
+            return []
+        sums = [arg for arg in kernel.arrays if arg.role == "sum"]
+        one = " + ".join(" * ".join(self._size(a) for a in arg.axes if a != shared) or "1" for arg in sums)
+        read = [f"{self.names.of('array', a.name)}.numel()" for a in kernel.arrays if a.role == "in"]
+        most = f"max({', '.join(read)})" if len(read) > 1 else "".join(read) or "0"
+        return [f"    {self._size(shared)} = max(1, min({' * '.join(tiles)}, {most} // max(1, {one})))"]
+
+    def _summed(self, kernel: Kernel) -> list[str]:
+        """The shares of every sum added up."""
+        names = [self.names.of("array", arg.name) for arg in kernel.arrays if arg.role == "sum"]
+        return [f"    {name} = {name}.sum(0)" for name in names] if kernel.program.shares else []
 
     def _size(self, axis: str) -> str:
         return self.names.of("size", axis)
 
     def _run(self, kernel: Kernel, device: str) -> list[str]:
-        lines: list[str] = []
+        config = f'CONFIG["{kernel.name}"]'
+        tiled = kernel.program.dim(kernel.program.owner).axes
+        count = [f'triton.cdiv({self._size(a)}, {config}["{kernel.tile_names[a]}"])' for a in tiled]
+        lines = self._shares(kernel, count)
         for arg in kernel.arrays:
             if arg.role != "in":
                 kind = {"float": "torch.float32" if arg.acc else "element", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
                 shape = ", ".join(self._size(a) for a in arg.axes) + ("," if len(arg.axes) == 1 else "")
-                made = f"torch.empty(({shape}), dtype={kind}, device={device})"
+                made = f"torch.{'zeros' if arg.role == 'sum' else 'empty'}(({shape}), dtype={kind}, device={device})"
                 lines.append(f"    {self.names.of('array', arg.name)} = {made}")
         scalars = {s.name: s for s in kernel.program.scalars}
         for name in kernel.scalars:
             lines.append(f"    {self.names.of('scalar ' + kernel.name, name)} = {number(scalars[name].expr, self._size)}")
-        config = f'CONFIG["{kernel.name}"]'
-        tiled = kernel.program.dim(kernel.program.owner).axes
-        count = [f'triton.cdiv({self._size(a)}, {config}["{kernel.tile_names[a]}"])' for a in tiled]
-        count += [self._size(a) for a in kernel.program.grid]
+        count = [*([] if kernel.program.shares else count), *(self._size(a) for a in kernel.program.grid)]
         lines.append(f"    programs = {' * '.join(count)}")
         making: list[str] = []
         described = {d.arg for d in kernel.descriptors}
@@ -148,7 +165,7 @@ class _Launch:
                 lines.append(f"            {', '.join(group)},")
         lines.append(f"            **{config},")
         lines.append("        )")
-        return lines
+        return [*lines, *self._summed(kernel)]
 
 
 def _sizes_in(expr: Expr) -> list[str]:

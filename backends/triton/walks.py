@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from attncc.tile.nodes import Bisect, Stmt, TileLoop
 
-from .memory import Memory
+from .keyed import Keyed
 
 
-class Walks(Memory):
+class Walks(Keyed):
     """Prints `TileLoop` and `Bisect`. The start of a tile is `<axis>_start`, its positions are named after the axis."""
 
     def body(self, body: tuple[Stmt, ...]) -> None:

@@ -8,41 +8,46 @@ from dataclasses import dataclass, replace
 from ...errors import AttnUnsupportedError
 from ...ir.expr import ONE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, substitute, walk
 from ...ir.nodes import Assign, Attend, Program, pair_values, values_of
-from ...ir.pairs import Final, PairStage, Sum, value, values_in
+from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, values_in
 from .algebra import add, replace_part, tidied
+from .keyed import bins, has_bins, solved
 from .pieces import Pieces, collect, local
 from .products import Before
 from .sweep import Frozen, Sweep, statistics
 
 _UNROLL = 16
+ADMITTED = Read("%admitted", (), "bool")
+"""Whether a pair is admitted, where it matters that an expression asks."""
 
 
 @dataclass(frozen=True)
 class Fusion:
-    """before and after: definitions around the stages. acc: names of values kept in the accumulation type."""
+    """before and after: definitions around the stages. acc: names of values kept in the accumulation type. pieces: what all the
+    stages are made of."""
 
     before: tuple[Assign, ...]
     stages: tuple[PairStage, ...]
     after: tuple[Assign, ...]
     acc: frozenset[str]
+    pieces: Pieces
 
 
-def fuse(program: Program, node: Attend, wanted: Collection[str] | None = None) -> Fusion:
-    """The stages of an attend. wanted: names of the emits that are needed (None: all).
+def fuse(program: Program, node: Attend, wanted: Collection[str] | None = None, taken: Collection[str] = ()) -> Fusion:
+    """The stages of an attend. wanted: names of the emits that are needed (None: all). taken: names that new values leave alone.
 
     Raises AttnUnsupportedError, the message being the reason, when the attend cannot be fused.
     """
     if node.empty != "zero":
         raise AttnUnsupportedError(f"rows without a key that give `{node.empty}` are not fused", node.span)
-    return _Builder(program, node, wanted).run()
+    return _Builder(program, node, wanted, taken).run()
 
 
 class _Builder:
-    def __init__(self, program: Program, node: Attend, wanted: Collection[str] | None) -> None:
+    def __init__(self, program: Program, node: Attend, wanted: Collection[str] | None, taken: Collection[str]) -> None:
         self.program, self.node = program, node
         self.taken = {i.name for i in program.inputs} | {v.name for n in program.nodes for v in values_of(n)}
         self.taken |= {a.name for a in program.axes} | {n for n, _ in (*node.maps, *node.posts)}
-        self.taken |= {n for s in node.segments for n, _ in s.scores}
+        self.taken |= {n for s in node.segments for n, _ in s.scores} | set(taken)
         self.before = Before(self.name)
         self.pieces = collect(program, node, self.before, self.name)
         self.axes = {v.name: v.axes for v in pair_values(node).values()}
@@ -67,26 +72,31 @@ class _Builder:
             weight = known[name] = self._definition(expr, known)
         emits: dict[str, Expr] = {}
         for emit in self.emits.values():
-            emits[emit.name] = self._definition(emit.expr, known)
+            keyed_too = has_bins(emit.expr, self.pieces.pair_axes)
+            emits[emit.name] = self._definition(emit.expr, {**known, "admitted": ADMITTED} if keyed_too else known)
         mixed = weight if self.node.name else None
         self._keep_outer_emits(emits)
-        rows_too = {n: e for n, e in emits.items() if self._row_sums(e)}
-        here = {n: e for n, e in emits.items() if n not in rows_too}
+        keyed = {n: e for n, e in emits.items() if has_bins(e, self.pieces.pair_axes)}
+        rows_too = {n: e for n, e in emits.items() if n not in keyed and self._row_sums(e)}
+        here = {n: e for n, e in emits.items() if n not in rows_too and n not in keyed}
         lse = ""
         while True:
             try:
-                lse = self._main(mixed, here, bool(rows_too))
+                lse = self._main(mixed, here, bool(rows_too or keyed))
                 break
             except Frozen as frozen:
                 parts = self._freeze(frozen.stat)
                 mixed = None if mixed is None else _replaced(mixed, parts)
                 here = {n: _replaced(e, parts) for n, e in here.items()}
                 rows_too = {n: _replaced(e, parts) for n, e in rows_too.items()}
+                keyed = {n: _replaced(e, parts) for n, e in keyed.items()}
         for name, expr in rows_too.items():
             self._column(name, self._frozen(expr, lse))
+        for name, expr in keyed.items():
+            self._binned(name, self._frozen(expr, lse))
         place = {e.name: n for n, e in enumerate(self.node.emits)}
         self.after.sort(key=lambda assign: place[assign.name])
-        return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc))
+        return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc), self.pieces)
 
     def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
         """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
@@ -220,6 +230,51 @@ class _Builder:
         note = f"{token} sums over the rows, so the roles of rows and keys are exchanged"
         self.stages.append(self.pieces.stage(token, red.axes, sweep.softmax, tuple(sweep.sums), (final,), (note,)))
         return Read(token, tuple(Index(a) for a in rows), final.kind)
+
+    def _binned(self, name: str, expr: Expr) -> None:
+        """An emit with sums of pairs for each key: a stage that adds every pair to its element, then the rest of the expression."""
+        emit = self.emits[name]
+
+        def visit(e: Expr) -> Expr:
+            if isinstance(e, Reduce) and set(e.axes) & self.pieces.pair_axes:
+                wanted = bins(e, self.pieces.pair_axes)
+                return self._keyed_sum(e, wanted) if wanted else self._column_sum(replace_part(e, ADMITTED, TRUE))
+            return rebuild(e, visit)
+
+        out = visit(expr)
+        if set(axes_of(out)) - set(emit.axes):
+            raise AttnUnsupportedError(f"{name} stores values of pairs", self.node.span)
+        self.after.append(replace(emit, expr=out))
+
+    def _keyed_sum(self, red: Reduce, wanted: tuple[str, ...]) -> Expr:
+        asked = bool(values_in(red))  # a reduction that reads no value of the pairs runs over all of them
+        keys, term = solved(replace_part(red, ADMITTED, TRUE), wanted, self.node.span)
+        pieces = self.pieces
+        if len(pieces.kinds) > 1:
+            raise AttnUnsupportedError("a sum of pairs for each key over several kinds of keys is not fused", self.node.span)
+        if any(values_in(k) for k in keys.values()):
+            raise AttnUnsupportedError("a sum of pairs for each value of a score is not fused", self.node.span)
+        while inner := statistics(term, self.pieces.pair_axes):
+            term = _replaced(term, self._freeze(inner[0]))
+        token = self.name(f"{self.title}_{'_'.join(wanted)}")
+        sums = (Sum(token, (Term(0, term),)),)
+        note = f"{token} adds every pair to the element that its key says; each share of the rows has an array of its own"
+        if not asked:
+            pieces = replace(pieces, kinds=(replace(pieces.kinds[0], mask=None),))
+        if not values_in(term):  # positions and tokens alone: nothing differs along other axes
+            read = {a for e in (term, *keys.values(), pieces.kinds[0].mask) if e is not None for a in axes_of(e)}
+            pieces = replace(pieces, rows=tuple(a for a in pieces.rows if a in read or a in red.axes))
+        stage = pieces.stage(token, pieces.over, None, sums, (), (note,))
+        rows = tuple(a for a in stage.rows if a in red.axes) or stage.rows
+        grid = (*stage.grid, *(a for a in stage.rows if a not in rows))
+        kept = tuple(a for a in (*rows, *self.pieces.over) if a not in red.axes and a not in grid)
+        axes = (*grid, *kept, *wanted)
+        made = Keyed(sums[0], axes, tuple(keys.get(a, Index(a)) for a in axes))
+        self.stages.append(replace(stage, grid=grid, rows=rows, sums=(), keyed=(made,)))
+        out: Expr = Read(token, tuple(Index(a) for a in axes), "float")
+        summed = tuple(a for a in grid if a in red.axes)
+        out = Reduce("sum", summed, out) if summed else out
+        return Apply("round", (out,)) if kind_of(red) == "int" else out
 
     _alias: tuple[Expr | None, str] | None = None
 
