@@ -28,13 +28,18 @@ class Steps(ABC):
     def __init__(self, plan: Plan, inputs: Tensors) -> None:
         self.plan, self.inputs = plan, inputs
         program = self.program = plan.program
-        self.sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
-        check(program, self.sizes)
+        self.sizes = self.solved({n: tuple(t.shape) for n, t in inputs.items()})
         floats = [_checked(inputs[i.name], i.kind, i.name).dtype for i in program.inputs if i.kind == "float"]
         self.dtype = reduce(torch.promote_types, floats) if floats else torch.get_default_dtype()
         self.arrays = {i.name: inputs[i.name].reshape([self.sizes[a] for d in i.dims for a in d]) for i in program.inputs}
         self.device = next((t.device for t in inputs.values()), torch.device("cpu"))
         self.eager: Evaluator | None = None
+
+    def solved(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
+        """Sizes of all axes, from the shapes of the inputs."""
+        sizes = solve(self.program, shapes)
+        check(self.program, sizes)
+        return self.plan.extended(sizes)
 
     @abstractmethod
     def launch(self, step: Fused) -> Mapping[str, torch.Tensor]:

@@ -10,9 +10,10 @@ from ..ir.expr import Apply, Expr, kind_of, walk
 from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..ir.pairs import PairStage
-from ..passes.fuse import fuse
+from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
 from .flash import lower
+from .order import Right, right_order
 from .token import lower_definition
 
 
@@ -28,6 +29,8 @@ class Torch:
 class Fused:
     """An attend as kernels: definitions before, stages with their tile programs, definitions after.
 
+    right: the same kernels from the right, for calls where that costs less. fusion: what the stages were made from.
+
     definitions: tile programs of what runs before, in order. before, after: definitions that run on PyTorch instead, because
     one of them is no sweep over tokens. acc: names of values in the accumulation type. values: what the step leaves for later
     nodes.
@@ -41,6 +44,16 @@ class Fused:
     after: tuple[Assign, ...]
     acc: frozenset[str]
     values: tuple[Value, ...]
+    right: Right | None = None
+    fusion: Fusion | None = None
+
+    def chosen(self, sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
+        """The kernels that run for a call's sizes."""
+        return self.right.kernels if self.right is not None and self.right.chosen(sizes) else self.kernels
+
+    @property
+    def all_kernels(self) -> tuple[Tiles, ...]:
+        return (*self.kernels, *(self.right.kernels if self.right is not None else ()))
 
 
 Step = Torch | Fused
@@ -58,8 +71,16 @@ class Plan:
     @property
     def features(self) -> tuple[str, ...]:
         """Axes whose sizes the kernels are compiled for."""
-        dims = (d for s in self.steps if isinstance(s, Fused) for k in (*s.definitions, *s.kernels) for d in k.dims)
+        dims = (d for s in self.steps if isinstance(s, Fused) for k in (*s.definitions, *s.all_kernels) for d in k.dims)
         return tuple(dict.fromkeys(d.axes[0] for d in dims if d.whole))
+
+    def extended(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Sizes of a call with those of the axes that kernels add."""
+        out = dict(sizes)
+        for step in self.steps:
+            if isinstance(step, Fused) and step.right is not None:
+                out = step.right.extended(out)
+        return out
 
 
 def plan(program: Program, outputs: Collection[str]) -> Plan:
@@ -111,7 +132,7 @@ def only(node: Attend, names: set[str]) -> Attend:
 
 
 def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]) -> Fused:
-    fusion = fuse(program, node)
+    fusion = fuse(program, node, taken=arrays)
     known = {**arrays, **{a.name: a.axes for a in fusion.before}}
     sizes = equal_sizes(program)
     acc = set(fusion.acc)
@@ -124,6 +145,7 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
         before = ()
     except AttnUnsupportedError:
         definitions = ()
+    right = right_order(fusion.stages, known, frozenset(acc), sizes, node.order)
     kernels: list[Tiles] = []
     made: list[Value] = []
     for stage in fusion.stages:
@@ -137,7 +159,7 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
             known[keyed.name] = keyed.axes
             made.append(Value(keyed.name, keyed.axes, "float"))
             acc.add(keyed.name)
-    return Fused(node, before, definitions, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made))
+    return Fused(node, before, definitions, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made), right, fusion)
 
 
 def equal_sizes(program: Program) -> dict[str, Expr]:

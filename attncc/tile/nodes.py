@@ -222,6 +222,7 @@ Stmt = Load | Init | Map | Set | Dot | Reduce | Store | Bisect | Block | TileLoo
 class Program:
     """One kernel: `body` runs for every position of the grid axes and every tile of the dim `owner` ("": the grid alone).
 
+    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`.
     notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
     of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis.
     """
@@ -235,6 +236,7 @@ class Program:
     body: tuple[Stmt, ...]
     notes: tuple[str, ...] = ()
     shares: str = ""
+    kind: str = ""
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

@@ -5,7 +5,7 @@
 - Dims: a `Map` or `Reduce` has the dims of what it reads; a `Dot` contracts `over` and keeps one dim of each operand.
 - A position is read where it exists: grid axes and repeated axes anywhere inside, tiled axes once their tile is known.
 - A value in its array's own element type feeds products alone.
-- Every output is stored once, outside the loops; a sum is added to anywhere, and has the axis that shares out the owner's tiles.
+- Every output is stored once, outside the loops, or once at each position of the repeated axes around; a sum is added to anywhere, and has the axis that shares out the owner's tiles.
 """
 
 from __future__ import annotations
@@ -34,9 +34,11 @@ class _Place:
     axes: dict[str, str] = field(default_factory=dict)
     scalars: set[str] = field(default_factory=set)
     loops: int = 0
+    repeated: frozenset[str] = frozenset()
 
     def inside(self, loop: bool = False) -> _Place:
-        return _Place(dict(self.values), set(self.accs), set(self.own), dict(self.axes), set(self.scalars), self.loops + loop)
+        values, axes = dict(self.values), dict(self.axes)
+        return _Place(values, set(self.accs), set(self.own), axes, set(self.scalars), self.loops + loop, self.repeated)
 
 
 class _Verifier:
@@ -118,8 +120,9 @@ class _Verifier:
                     raise self.fail("a condition is no scalar")
                 self.body(inner_body, place.inside())
             case Repeat(axis, inner_body):
-                inner = place.inside(loop=True)
+                inner = place.inside()
                 inner.scalars.add(axis)
+                inner.repeated |= {axis}
                 self.body(inner_body, inner)
 
     def loop(self, stmt: TileLoop, place: _Place) -> None:
@@ -169,7 +172,8 @@ class _Verifier:
             raise self.fail(f"a store to {stmt.arg}, which is no output of that many axes")
         if stmt.add != (arg.role == "sum"):
             raise self.fail(f"{stmt.arg} is {'added to' if stmt.add else 'stored'}, and its role is {arg.role}")
-        if place.loops and not stmt.add:
+        moving = {e.axis for x in stmt.index for e in walk(x) if isinstance(e, Index)}
+        if (place.loops or not place.repeated <= moving) and not stmt.add:
             raise self.fail(f"{stmt.arg} is stored inside a loop")
         found = set().union(*(self.expr(x, place) for x in stmt.index))
         if stmt.add and not found <= set(self.read(stmt.tile, place)):

@@ -381,6 +381,10 @@ class KernelPrinter(Groups):
 
     def _reduce_across(self, stmt: Reduce) -> None:
         """A reduction along the owner's positions: of every row of a strip, added to what the strips before gave."""
+        if stmt.op == "sum" and self.values[stmt.tile].dims == (stmt.over,) != (self.owner.name,):
+            count = self.count(stmt.over)
+            self.line(f"const real {self._scalar(stmt.out)} = sum_tile({self.homes[stmt.tile].code}, {count});")
+            return
         if stmt.op != "sum" or stmt.over != self.owner.name or self.values[stmt.tile].kind != "float":
             raise AttnUnsupportedError(f"{self.name}: {stmt.op} along {stmt.over} is not in the CPU backend")
         tile, out = self.homes[stmt.tile], self.homes[stmt.out]

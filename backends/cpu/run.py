@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from attncc.backends.steps import Steps
@@ -16,15 +17,17 @@ from attncc.ir.nodes import Program
 from attncc.schedules.plan import Fused, Plan, plan
 from attncc.tile.nodes import Program as Tiles
 
-from . import boxes, threads
+from . import boxes
 from .kernel import Kernel
+from .launch import Launch
 from .library import load
 from .module import Module, print_module
-from .numbers import number
 
 Tensors = Mapping[str, torch.Tensor]
 Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
 """Tile sizes by axis, from a tile program, sizes of axes, and the positions of a strip."""
+_KNOWN = 1024
+"""Sets of sizes that a runner keeps ready."""
 
 
 class Runner:
@@ -36,7 +39,12 @@ class Runner:
     def __init__(self, program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> None:
         self.program, self.outputs, self.choose = program, tuple(outputs), choose
         self.plan: Plan = plan(program, outputs)
-        self._loaded: dict[tuple[tuple[int, ...], torch.dtype], Loaded] = {}
+        self._caches()
+
+    def _caches(self) -> None:
+        self._loaded: dict[tuple[tuple[int, ...], torch.dtype, tuple[str, ...]], Loaded] = {}
+        self._launches: dict[Any, tuple[Launch, ...]] = {}
+        self.sizes: dict[Any, Mapping[str, int]] = {}
 
     def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
         """The asked outputs, stored as the signature says. Raises what the eager backend raises for inputs that do not fit."""
@@ -45,10 +53,24 @@ class Runner:
     def loaded(self, sizes: Mapping[str, int], dtype: torch.dtype) -> Loaded:
         """The library for head dimensions and an element type."""
         features = {a: sizes[a] for a in self.plan.features}
-        key = (tuple(features.values()), dtype)
+        programs = [p for s in self.plan.steps if isinstance(s, Fused) for p in (*s.definitions, *s.chosen(sizes))]
+        key = (tuple(features.values()), dtype, tuple(p.name for p in programs))
         if key not in self._loaded:
-            self._loaded[key] = Loaded(module_of(self.plan, features, dtype), self.program.name, self.choose)
+            self._loaded[key] = Loaded(module_of(self.plan, programs, features, dtype), self.program.name, self.choose)
         return self._loaded[key]
+
+    def launches(self, step: Fused, sizes: Mapping[str, int], dtype: torch.dtype) -> tuple[Launch, ...]:
+        """The kernels of a step in order, for the sizes of a call."""
+        key = (id(step), tuple(sizes.items()), dtype)
+        known = self._launches.get(key)
+        if known is None:
+            loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
+            for program in (*step.definitions, *step.chosen(sizes)):
+                if program.shares:
+                    found[program.shares] = boxes.shares(program, found)
+                made.append(loaded.launch(program, found, dtype))
+            known = _bounded(self._launches)[key] = tuple(made)
+        return known
 
 
 class Loaded:
@@ -60,23 +82,11 @@ class Loaded:
         self.strip = ctypes.c_long.in_dll(self.library, "attncc_strip").value
         self._chosen: dict[tuple[str, tuple[int, ...]], dict[str, int]] = {}
 
-    def run(self, name: str, arrays: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> None:
-        """One kernel, on arrays with one dim an axis, outputs included. Raises MemoryError."""
-        kernel = self.module.kernels[name]
-        given = [arrays[a.name] for a in kernel.arrays]
-        extents = [sizes[a] for a in kernel.sizes]
-        chosen = self._boxes(kernel, sizes)
-        failed = getattr(self.library, kernel.name)(
-            (ctypes.c_void_p * len(given))(*(t.data_ptr() for t in given)),
-            _longs([s for t in given for s in t.stride()]),
-            _longs(extents),
-            (ctypes.c_double * len(kernel.program.scalars))(*(number(s.expr, sizes) for s in kernel.program.scalars)),
-            _longs([chosen[a] for a in kernel.boxes]),
-            ctypes.c_long(threads.allowed()),
-            ctypes.c_void_p(threads.start()),
-        )
-        if failed:
-            raise MemoryError(f"no memory for the tiles of {name}")
+    def launch(self, program: Tiles, sizes: Mapping[str, int], dtype: torch.dtype) -> Launch:
+        """One of its kernels, for the sizes of a call."""
+        kernel = self.module.kernels[program.name]
+        acc = torch.float64 if dtype == torch.float64 else torch.float32
+        return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), dtype, acc)
 
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
         key = (kernel.name, tuple(sizes[a] for d in kernel.program.dims for a in d.axes))
@@ -89,33 +99,34 @@ class _Run(Steps):
     """One call."""
 
     def __init__(self, runner: Runner, inputs: Tensors) -> None:
-        super().__init__(runner.plan, inputs)
         self.runner = runner
-        self.acc = torch.float64 if self.dtype == torch.float64 else torch.float32
+        super().__init__(runner.plan, inputs)
+
+    def solved(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
+        key = tuple(shapes.items())
+        sizes = self.runner.sizes.get(key)
+        if sizes is None:
+            sizes = _bounded(self.runner.sizes)[key] = super().solved(shapes)
+        return sizes
 
     def launch(self, step: Fused) -> dict[str, torch.Tensor]:
-        loaded = self.runner.loaded(self.sizes, self.dtype)
         made: dict[str, torch.Tensor] = {}
-        for program in (*step.definitions, *step.kernels):
-            if program.shares:
-                self.sizes = {**self.sizes, program.shares: boxes.shares(program, self.sizes)}
-            given: dict[str, torch.Tensor] = {}
-            for arg in program.args:
-                kinds = {"float": self.acc if arg.acc else self.dtype, "int": torch.int64, "bool": torch.bool}
-                if arg.role == "in":
-                    given[arg.name] = (made.get(arg.name, self.arrays.get(arg.name))).to(kinds[arg.kind])  # type: ignore[union-attr]
-                else:
-                    new = torch.zeros if arg.role == "sum" else torch.empty
-                    given[arg.name] = made[arg.name] = new([self.sizes[a] for a in arg.axes], dtype=kinds[arg.kind])
-            loaded.run(program.name, given, self.sizes)
+        for one in self.runner.launches(step, self.sizes, self.dtype):
+            one(self.arrays, made)
+        axes = {v.name: v.axes for v in step.values}
+        for name in axes:  # shares of keyed sums, and one share where the other order of mixing has several
+            extra = made[name].dim() - len(axes[name])
+            made[name] = made[name].sum(0) if extra > 0 else made[name].unsqueeze(0) if extra < 0 else made[name]
         return made
 
 
-def module_of(plan: Plan, features: Mapping[str, int], dtype: torch.dtype) -> Module:
-    """The generated library of a plan."""
-    programs = [p for s in plan.steps if isinstance(s, Fused) for p in (*s.definitions, *s.kernels)]
+def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int], dtype: torch.dtype) -> Module:
+    """The generated library of some kernels of a plan."""
     return print_module(plan.program.name, programs, features, str(dtype).removeprefix("torch."))
 
 
-def _longs(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_long]:
-    return (ctypes.c_long * len(numbers))(*numbers)
+def _bounded(known: dict[Any, Any]) -> dict[Any, Any]:
+    """A cache with room for one more."""
+    if len(known) >= _KNOWN:
+        known.clear()
+    return known

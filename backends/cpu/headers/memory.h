@@ -130,7 +130,7 @@ STORE_COLUMNS(store_columns_real, real, as_is, keep_row)
 #endif
 
 /* The sum of `count` numbers in a row. */
-APART real sum_row(const real *from, long count)
+APART real sum_tile(const real *from, long count)
 {
     vreal sum = splat(0);
     for (long v = 0; v < count; v += LANES) {

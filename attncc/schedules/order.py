@@ -1,0 +1,123 @@
+"""The order of mixing of a step's kernels: (Q K^T) V from the left, or (Q)(K^T V) from the right where its stages are separable.
+
+Both are kept. Which one runs follows from the sizes of a call, by comparing whole numbers, or from the pattern's `order`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ..errors import AttnUnsupportedError
+from ..ir.expr import TRUE, Apply, Const, Expr, Size
+from ..ir.pairs import PairStage
+from ..ir.sizes import Unknown, scalar
+from ..tile.nodes import Program as Tiles
+from .flash import lower
+from .state import Form, form_of, groups, left_cost, right_cost
+from .state_apply import apply_program
+from .state_chunks import chunk_programs, total_programs
+
+Arrays = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Right:
+    """kernels: the step's from the right, in order. sizes: of the axes that they add, in sizes that are known. cheaper: when they
+    cost less. forms: what was found of each stage that has states."""
+
+    kernels: tuple[Tiles, ...]
+    sizes: tuple[tuple[str, Expr], ...]
+    cheaper: Expr
+    forms: tuple[Form, ...]
+
+    def chosen(self, sizes: Mapping[str, int]) -> bool:
+        """Whether these kernels run for a call's sizes."""
+        return bool(scalar(self.cheaper, sizes))
+
+    def extended(self, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Sizes with those of the added axes."""
+        out = dict(sizes)
+        for axis, size in self.sizes:
+            out[axis] = int(scalar(size, out))
+        return out
+
+    def flips_at(self, sizes: Mapping[str, int], lengths: Sequence[str]) -> int | None:
+        """The least length of some axes from which on these kernels cost less, None when that is not known."""
+        try:
+            low, high = 0, 1 << 24
+            if not self.chosen({**sizes, **dict.fromkeys(lengths, high)}):
+                return None
+            while high - low > 1:
+                middle = (low + high) // 2
+                if self.chosen({**sizes, **dict.fromkeys(lengths, middle)}):
+                    high = middle
+                else:
+                    low = middle
+        except Unknown:
+            return None
+        return high
+
+
+def right_order(
+    stages: Sequence[PairStage], arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr], asked: str = "auto"
+) -> Right | None:
+    """The kernels of some stages from the right; None where none of them has a state, or the pattern asks for the left.
+
+    arrays: axes of what the stages read. acc: what is kept in the accumulation type. asked: the pattern's order.
+    """
+    if asked == "left":
+        return None
+    known = dict(arrays)
+    kernels: list[Tiles] = []
+    forms: list[Form] = []
+    left: Expr = Const(0)
+    right: Expr = Const(0)
+    for stage in stages:
+        made, form = _stage(stage, known, acc, sizes)
+        kernels += made
+        if form is not None:
+            forms += form
+            for one in form:
+                known |= one.arrays
+                left = Apply("add", (left, left_cost(one.stage, one.sep.causal is not None)))
+                right = Apply("add", (right, right_cost(one)))
+        for final in stage.finals:
+            known[final.name] = final.axes
+            acc = acc | {final.name} if final.acc else acc
+    if not forms:
+        return None
+    added: list[tuple[str, Expr]] = []
+    for form_ in forms:
+        added += [(twin, Size(axis)) for twin, axis in form_.sep.twins.items()]
+        added.append((form_.chunk, form_.chunks))
+    cheaper = TRUE if asked == "right" else Apply("lt", (right, left))
+    return Right(tuple(kernels), tuple(dict.fromkeys(added)), cheaper, tuple(forms))
+
+
+def _stage(
+    stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]
+) -> tuple[list[Tiles], list[Form] | None]:
+    """The kernels of one stage: with states as a whole, or those of its groups of sums that have states."""
+    try:
+        return _with_states(form_of(stage, arrays, acc, sizes))
+    except AttnUnsupportedError:
+        pass
+    parts = groups(stage) if len(stage.keys) == 1 and stage.softmax is None and not stage.keyed else (stage,)
+    kernels: list[Tiles] = []
+    forms: list[Form] = []
+    known = dict(arrays)
+    for part in parts if len(parts) > 1 else ():
+        try:
+            made, found = _with_states(form_of(part, known, acc, sizes))
+            kernels += made
+            forms += found
+            known |= found[0].arrays
+        except AttnUnsupportedError:
+            kernels.append(lower(part, known, acc, sizes))
+    return (kernels, forms) if forms else ([lower(stage, arrays, acc, sizes)], None)
+
+
+def _with_states(form: Form) -> tuple[list[Tiles], list[Form]]:
+    parts = [apply_program(form, part) for part in groups(form.stage)]
+    return [*chunk_programs(form), *total_programs(form), *parts], [form]

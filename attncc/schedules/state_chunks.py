@@ -1,0 +1,199 @@
+"""The states of chunks of keys, and their sums, as tile programs."""
+
+from __future__ import annotations
+
+
+from ..ir.expr import ONE, ZERO, Apply, Const, Expr, Index, Read, Size
+from ..passes.fuse.algebra import is_const, mul
+from ..tile.nodes import (
+    Arg,
+    Dim,
+    Dot,
+    If,
+    Init,
+    Load,
+    Map,
+    Program,
+    Reduce,
+    Repeat,
+    Scalar,
+    Set,
+    Stmt,
+    Store,
+    TileLoop,
+    defined,
+    statements,
+    value,
+)  # fmt: skip
+from ..tile.verify import verify
+from .place import Placer, Scope
+from .state import SHIFT, Form, State
+
+
+def chunk_programs(form: Form) -> tuple[Program, ...]:
+    """For every chunk of keys, its states. One program for each axis whose tiles are owners; what has no such axis goes with the
+    first."""
+    owners: dict[tuple[str, tuple[str, ...]], list[State]] = {}
+    for state in sorted(form.states, key=lambda s: -len(s.axes)):
+        own = state.axes[-1] if state.axes else ""
+        if len(state.axes) < 2 and (own, state.grid) not in owners:
+            own = next((o for o, grid in owners if grid == state.grid), own or form.idle)
+        owners.setdefault((own, state.grid), []).append(state)
+    return tuple(_Chunks(form, own, states, number).program() for number, ((own, _), states) in enumerate(owners.items()))
+
+
+class _Chunks:
+    def __init__(self, form: Form, owner: str, states: list[State], number: int) -> None:
+        self.form, self.states, self.number = form, states, number
+        axis = form.axis
+        self.owner, self.loop = Dim(owner, (owner,)), Dim(axis, (axis,))
+        features = dict.fromkeys(a for s in states for a in s.axes if a != owner)
+        self.dims = (self.owner, self.loop, *(Dim(a, (a,), whole=True) for a in features))
+        names = {a for axes in form.arrays.values() for a in axes} | {s.name for s in form.states} | set(features) | {owner}
+        self.place = Placer(form.arrays, (axis, *features, owner), names)
+        self.top = Scope([], {d.name: d.name for d in self.dims if d is not self.loop}, own=frozenset({owner}))
+
+    def program(self) -> Program:
+        form, place, axis = self.form, self.place, self.form.axis
+        low, high = value(f"{axis}.from", "int"), value(f"{axis}.to", "int")
+        full, box = value(f"{axis}.full_tiles", "int"), value(f"{axis}.box", "int")
+        length = number(place, "chunk_length", form.length)
+        lets: list[Stmt] = [
+            Map(low.source, Apply("mul", (Index(form.chunk), length)), (), "int"),
+            Map(high.source, Apply("min", (Apply("add", (low, length)), Size(axis))), (), "int"),
+        ]
+        left = Apply("max", (ZERO, Apply("sub", (high, low))))
+        lets.append(Map(full.source, Apply("floordiv", (left, box)), (), "int"))
+        inits: list[Stmt] = [Init(s.name, self.at(s), Const(0.0)) for s in self.states]
+        repeats = (*form.keys.repeat, *form.keys.axes[:-1])
+        outer = Scope([], self.top.dims, self.top, moving=frozenset(repeats)) if repeats else self.top
+        counter = value("tile.number", "int")
+        rest = Apply("sub", (Apply("floordiv", (Apply("add", (left, Apply("sub", (box, ONE)))), box)), full))
+        loops: list[Stmt] = []
+        for masked, count, tile in ((False, full, counter), (True, rest, Apply("add", (full, counter)))):
+            start = Apply("add", (low, Apply("mul", (tile, box))))
+            body = self.body(outer, Apply("lt", (Index(axis), high)) if masked else None)
+            title = "the end of the chunk" if masked else "tiles inside the chunk"
+            loops.append(TileLoop(axis, (axis,), counter.source, count, (), (start,), body, masked, title))
+        nest: tuple[Stmt, ...] = tuple(loops)
+        if repeats:
+            nest = (*outer.body, *nest)
+            for repeated in reversed(repeats):
+                nest = (Repeat(repeated, nest),)
+        stores = [stmt for s in self.states for stmt in self.store(s)]
+        reads = [Arg(n, form.arrays[n], kind, "in", n in form.acc) for n, kind in place.reads.items()]
+        outs = [Arg(*form.outer(s, True), "float", "out", True) for s in self.states]
+        note = "the state of every chunk of keys: what the rows need to know of it"
+        tag = f"_{self.number + 1}" if self.number else ""
+        return verify(
+            Program(
+                f"{form.stage.name}_chunks{tag}", self.dims, (*reads, *outs), tuple(place.scalars.values()),
+                (*self.states[0].grid, form.chunk), self.owner.name, (*self.top.body, *lets, *inits, *nest, *stores), (note,), kind="chunks",
+            )
+        )  # fmt: skip
+
+    def at(self, state: State) -> tuple[str, ...]:
+        """Dims of a state, the owner's last."""
+        return self.place.sorted(frozenset(state.axes))
+
+    def body(self, outer: Scope, cond: Expr | None) -> tuple[Stmt, ...]:
+        """What a tile of keys adds to the states."""
+        scope = Scope([], {**outer.dims, self.form.axis: self.loop.name}, outer, own=frozenset({self.loop.name}))
+        before = set(self.place.taken)
+        for state in self.states:
+            self.add(state, scope, cond)
+        made = {n for stmt in statements(tuple(scope.body)) if (n := defined(stmt))}
+        self.place.taken -= made - before
+        for name in made:
+            self.place.values.pop(name, None)
+        return tuple(scope.body)
+
+    def add(self, state: State, scope: Scope, cond: Expr | None) -> None:
+        place, loop = self.place, self.loop.name
+        if len(state.axes) == 2:
+            own = state.axes.index(self.owner.name)
+            a, b = state.operands[1 - own], place.load(state.operands[own], scope, own=True)
+            if is_const(state.key, 1) and cond is None:
+                left = place.load(a, scope, own=True).source
+                cast = ""
+            else:
+                left, cast = self.tile(_kept(mul(a, state.key), cond), scope, (loop, state.axes[1 - own])), b.source
+            scope.body.append(Dot(left, b.source, loop, (state.axes[1 - own], self.owner.name), into=state.name, cast=cast))
+            return
+        expr = mul(state.operands[0], state.key) if state.operands else state.key
+        tile = self.tile(_kept(expr, cond), scope, place.sorted(frozenset({loop, *state.axes})))
+        part = place.name(f"{state.name}_sum")
+        scope.body.append(Reduce(part, "sum", tile, loop, self.at(state)))
+        scope.body.append(Set(state.name, Apply("add", (value(state.name), value(part)))))
+
+    def tile(self, expr: Expr, scope: Scope, dims: tuple[str, ...]) -> str:
+        """A value over some dims, from an expression of the stage."""
+        known = scope.known.get(Read("tile", (expr,), "float"))
+        if known is None:
+            self.place.dims(expr, scope)
+            out = self.place.expr(expr, scope, frozenset(dims))
+            made = self.place.name("operand")
+            scope.body.append(Map(made, out, dims))
+            known = scope.known[Read("tile", (expr,), "float")] = value(made)
+        return known.source
+
+    def store(self, state: State) -> tuple[Stmt, ...]:
+        index = tuple(Index(a) for a in (*state.grid, self.form.chunk, *state.axes))
+        stmt = Store(self.form.outer(state, True)[0], index, state.name, self.at(state))
+        if self.owner.name in state.axes:
+            return (stmt,)
+        return (If(Apply("eq", (value(f"{self.owner.name}.first", "int"), ZERO)), (stmt,)),)
+
+
+def _kept(expr: Expr, cond: Expr | None) -> Expr:
+    return expr if cond is None else Apply("where", (cond, expr, Const(0.0)))
+
+
+def number(place: Placer, hint: str, expr: Expr) -> Expr:
+    """A whole number that the caller computes from sizes."""
+    if isinstance(expr, Const):
+        return expr
+    if expr not in place.scalars:
+        place.scalars[expr] = Scalar(place.name(hint), expr, "int")
+    return value(place.scalars[expr].name, "int")
+
+
+def total_programs(form: Form) -> tuple[Program, ...]:
+    """Sums of the states of chunks: of all, or running ones under a causal mask."""
+    return tuple(_total(form, state) for state in form.states)
+
+
+def _total(form: Form, state: State) -> Program:
+    """One state. Owners are tiles of its last axis, at every position of the one before."""
+    owner = state.axes[-1] if state.axes else form.idle
+    dims = (owner,) if state.axes else ()
+    part, part_axes = form.outer(state, True)
+    whole, axes = form.outer(state, False)
+    causal, chunk = form.sep.causal, form.chunk
+    at: Expr = Index(chunk)
+    if causal is not None and causal.reverse:
+        at = Apply("sub", (Apply("sub", (Size(chunk), ONE)), Index(chunk)))
+
+    def index(chunked: bool) -> tuple[Expr, ...]:
+        return tuple([*map(Index, state.grid), *([at] if chunked else []), *map(Index, state.axes)])
+
+    total, one = "total", "state"
+    add: list[Stmt] = [Load(one, part, index(True), dims), Set(total, Apply("add", (value(total), value(one))))]
+    shifted = causal is not None and len(state.axes) == 2
+    kept: list[Stmt] = [Map("kept", Apply("mul", (value(total), Const(SHIFT))), dims)] if shifted else []
+    kept.append(Store(whole, index(causal is not None), "kept" if shifted else total, dims))
+    body: tuple[Stmt, ...] = (Init(total, dims, Const(0.0)),)
+    if not state.axes:
+        kept[-1] = If(Apply("eq", (value(f"{owner}.first", "int"), ZERO)), (kept[-1],))
+    if causal is None:
+        body = (*body, Repeat(chunk, tuple(add)), *kept)
+    else:
+        body = (*body, Repeat(chunk, (*add, *kept) if causal.reverse else (*kept, *add)))
+    note = "the sum of all chunks" if causal is None else f"the sum of all chunks {'from' if causal.reverse else 'before'} each"
+    args = (Arg(part, part_axes, "float", "in", True), Arg(whole, axes, "float", "out", True))
+    grid = (*state.grid, *state.axes[:-1])
+    name = f"{form.stage.name}_{'totals' if causal is None else 'running'}" + state.name.removeprefix(f"{form.stage.name}_state")
+    return verify(Program(name, (Dim(owner, (owner,)),), args, (), grid, owner, body, (note,), kind="totals"))
+
+
+__all__ = ["chunk_programs", "number", "total_programs"]
