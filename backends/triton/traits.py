@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.ir.expr import Read, walk
+from attncc.ir.expr import Const, Index, Read, walk
 from attncc.tile.nodes import (
     Block,
     Dot,
@@ -25,6 +25,10 @@ from attncc.tile.nodes import (
     inner,
     statements,
 )
+
+
+_KEYED = 6
+"""Values over pairs that a keyed store makes: positions, tests, what is gathered, what is summed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,8 @@ def _live(program: Program, loop: TileLoop) -> int:
         most = max(most, len(alive))
         alive.discard(defined(stmt))
         alive |= _reads(stmt) & pairs
+        if isinstance(stmt, Store) and stmt.add and any(not isinstance(x, Index | Const) for x in stmt.index):
+            most = max(most, len(alive) + _KEYED)
     return most
 
 
