@@ -7,6 +7,7 @@ from attncc.tile.nodes import Program
 from .chosen import lookup
 from .configs import Config
 from .space import Setting, allowed, ordered
+from .states import state_configs
 from .traits import traits
 
 _FALLBACK = (Config(64, 64, 4, 1), Config(64, 32, 4, 1), Config(32, 32, 4, 1), Config(16, 16, 4, 1))
@@ -16,6 +17,8 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
     """Configurations for a program, best first; later ones are for when a compiler refuses or spills. features: sizes of its
     feature axes. bits: of an element. descriptors: whether the tensors allow descriptors."""
     setting = Setting(target, bits, descriptors)
+    if target != "interpreter" and (states := state_configs(program, features, bits)):
+        return states
     found = ordered(program, features, setting)
     of = traits(program, features)
     if target == "interpreter" or of is None:

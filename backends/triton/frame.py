@@ -60,11 +60,15 @@ def _is_box(program: Program, load: Load) -> bool:
 
 
 class Frame:
-    """The state of printing one program. features: sizes of the feature axes, known when compiling. described: args that tensor
+    """The state of printing one program. features: sizes of the feature axes, known when compiling, also where
+    such an axis is cut into tiles here (`known`). described: args that tensor
     descriptors read."""
 
     def __init__(self, program: Program, features: dict[str, int], name: str, described: tuple[str, ...] = ()) -> None:
-        self.program, self.features, self.name, self.described = program, features, name, described
+        self.program, self.name, self.described = program, name, described
+        whole = {d.axes[0] for d in program.dims if d.whole}
+        self.features = {a: n for a, n in features.items() if a in whole}
+        self.known = {a: n for a, n in features.items() if a not in whole}
         self.names = Names({name, *FUNCTIONS})
         self.prologue: list[str] = []
         self.offsets: list[str] = []
@@ -99,7 +103,7 @@ class Frame:
         owned = self.owner.axes
         others = [a for a in self.tiled if a not in owned]
         for axis in dict.fromkeys([*program.grid, *owned, *others, *self.repeats, *self._sizes()]):
-            if axis not in self.features:
+            if axis not in self.features and axis not in self.known:
                 self.names.of("size", axis, f"{axis}_size")
         for axis in self.tiled:
             self.names.of("tile", axis, "TILE_" + axis.replace("'", "_k").upper())
@@ -151,7 +155,8 @@ class Frame:
         return self.names.of("stride", f"{arg} {axis}")
 
     def size(self, axis: str) -> str:
-        return str(self.features[axis]) if axis in self.features else self.names.of("size", axis)
+        known = self.features.get(axis, self.known.get(axis))
+        return self.names.of("size", axis) if known is None else str(known)
 
     def tile(self, axis: str) -> str:
         return self.names.of("tile", axis)

@@ -234,6 +234,10 @@ class KernelPrinter(Walks):
         start = self.printer.text(stmt.start, ())
         zero = isinstance(stmt.start, Const) and stmt.start.value == 0
 
+        if not stmt.dims:
+            self.line(f"{self.value(stmt.acc)} = {start}")
+            return
+
         def one() -> None:
             shape = self.shape(stmt.dims)
             made = f"tl.zeros({shape}, tl.float32)" if zero else f"tl.full({shape}, {start}, tl.float32)"

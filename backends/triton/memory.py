@@ -13,7 +13,7 @@ class Memory(Frame):
     """Addresses of boxes and gathers."""
 
     moved: dict[str, tuple[str, ...]]
-    boxes: dict[tuple[str, tuple[str, ...], tuple[Expr, ...], int], str]
+    boxes: dict[tuple[str, tuple[str, ...], tuple[Expr, ...], tuple[int, ...]], str]
 
     def move_pointers(self) -> None:
         """Pointers moved to the grid position, once, for args that are read there alone."""
@@ -150,10 +150,10 @@ class Memory(Frame):
 
     def _box(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], text: str) -> str:
         """Offsets inside a tile under a name, computed once before the loops."""
-        feature = next(d for d in dims if d in self.features)
-        key = (arg.name, dims, index, self.chunk[feature])
+        features = [d for d in dims if d in self.features]
+        key = (arg.name, dims, index, tuple(self.chunk[d] for d in features))
         if key not in self.boxes:
-            tag = f"_{self.chunk[feature]}" if self.many(feature) else ""
+            tag = "".join(f"_{self.chunk[d]}" for d in features if self.many(d))
             self.boxes[key] = self.names.fresh(f"{arg.name}_box{tag}")
             self.offsets.append(f"    {self.boxes[key]} = {text}")
         return self.boxes[key]

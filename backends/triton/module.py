@@ -87,7 +87,7 @@ def print_module(
     for group in groups:
         own: list[Kernel] = []
         for program in group.programs:
-            own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
+            own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.axes[0] in features}
             name = names.fresh(f"{program.name}_kernel")
             config = override.get(name) if isinstance(override, Mapping) else override
             config = config or candidates(program, own_features, target, bits, descriptors)[0]

@@ -79,7 +79,8 @@ class _Run(Steps):
     def launch(self, step: Fused) -> dict[str, torch.Tensor]:
         described = all(_describable(self.arrays[n]) for n in _operands(step) if n in self.arrays)
         module, loaded = self.runner.module(self.sizes, self.device, self.dtype, described)
-        launch = next(x for x in module.launches if x.name == launch_name(step))
+        right = step.right is not None and step.right.chosen(self.sizes)
+        launch = next(x for x in module.launches if x.name == launch_name(step, right))
         given = [self.arrays[arg.name] for arg in launch.inputs]
         rest = {"dtype": self.dtype} if given else {"dtype": self.dtype, "device": self.device}
         found = getattr(loaded, launch.name)(*given, *(self.sizes[a] for a in launch.sizes), **rest)
@@ -105,9 +106,9 @@ def describes(target: str, bits: int) -> bool:
     return target.startswith("cuda:") and int(target[5:]) >= 90 and bits == 16
 
 
-def launch_name(step: Fused) -> str:
-    """The name of the function that launches a step."""
-    return f"launch_{identifier((*step.definitions, *step.kernels)[-1].name)}"
+def launch_name(step: Fused, right: bool = False) -> str:
+    """The name of the function that launches a step. right: from the right."""
+    return f"launch_{identifier((*step.definitions, *step.kernels)[-1].name)}{'_from_the_right' if right else ''}"
 
 
 def module_of(
@@ -121,9 +122,11 @@ def module_of(
 ) -> Module:
     """The generated module of a plan."""
     groups = [
-        Group(launch_name(s), (*s.definitions, *s.kernels), tuple(v.name for v in s.values))
+        Group(launch_name(s, right), (*s.definitions, *kernels), tuple(v.name for v in s.values))
         for s in plan.steps
         if isinstance(s, Fused)
+        for right, kernels in ((False, s.kernels), (True, s.right.kernels if s.right is not None else ()))
+        if kernels or not right
     ]
     return print_module(title or plan.program.name, groups, features, target, bits, override=override, descriptors=descriptors)
 
