@@ -163,9 +163,9 @@ class Builder:
             what = str(statement.data)
             group = "axis" if what.startswith("axis") else "check" if what in ("require", "assume") else what
             sorted_out.setdefault(group if group in ("axis", "input", "check", "output") else "node", []).append(statement)
-        axes = tuple([self.axis(t) for t in sorted_out.get("axis", [])])
         inputs = tuple([self.input(t) for t in sorted_out.get("input", [])])
         self.kinds.update({given.name: given.kind for given in inputs})
+        axes = tuple([self.axis(t) for t in sorted_out.get("axis", [])])  # a size may be an entry of an input
         checks = tuple([Check(self.expr(t.children[0]), t.data == "assume", self.span(t)) for t in sorted_out.get("check", [])])
         nodes = tuple([self.node(t) for t in sorted_out.get("node", [])])
         outputs = tuple([self.output(t) for t in sorted_out.get("output", [])])

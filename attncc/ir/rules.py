@@ -10,7 +10,7 @@ RULES: dict[str, str] = {
     # axes
     "axis-once": "an axis is declared once",
     "axis-known": "every axis that is named is declared",
-    "axis-size": "the size of an axis is an int expression of sizes and constants",
+    "axis-size": "the size of an axis is an int expression of sizes, constants and entries of int inputs",
     "axis-cycle": "no axis has a size that depends on itself, or is a part of itself",
     "axis-given": "an axis without size and parts occurs in the dims of an input, or is a part of one that does",
     "axes-distinct": "the axes of a value, a pair scope, a reduction or dims are distinct",

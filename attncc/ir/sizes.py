@@ -93,8 +93,11 @@ def scalar(expr: Expr, sizes: Mapping[str, int], reads: Callable[[Read], Any] | 
     raise Unknown("data")
 
 
-def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """The length of every axis, from the shapes of the inputs. Raises AttnShapeError with the tensor, the dim and the axis."""
+def solve(program: Program, shapes: Mapping[str, Sequence[int]], data: Mapping[str, Any] | None = None) -> dict[str, int]:
+    """The length of every axis, from the shapes of the inputs, and from their entries where a size is one (`data`: the tensors).
+
+    Raises AttnShapeError with the tensor, the dim and the axis.
+    """
     sizes: dict[str, int] = {}
     for tensor in program.inputs:
         if tensor.name not in shapes:
@@ -105,12 +108,16 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
                 f"'{tensor.name}' has {len(shape)} dims {tuple(shape)}, expected {len(tensor.dims)}: [{dims_text(tensor)}]",
                 tensor.span,
             )
+
+    def reads(entry: Read) -> int:
+        return _entry(entry, program, data, sizes)
+
     progress = True
     while progress:
         progress = False
         for axis in program.axes:
             try:
-                progress |= extend(axis, sizes)
+                progress |= extend(axis, sizes, reads)
             except (AttnShapeError, AttnValueError) as error:
                 message = error.message if f"'{axis.name}'" in error.message else f"axis '{axis.name}' gets no size: {error.message}"
                 raise type(error)(message, _place(program, axis), "pass tensors whose sizes fit, or change the parameters") from None
@@ -120,9 +127,45 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]]) -> dict[str, in
     missing = [a.name for a in program.axes if a.name not in sizes]
     if missing:
         _divides(program, shapes, sizes)
+        if data is None and sized_by_data(program):
+            axis = sized_by_data(program)[0]
+            raise AttnUnsupportedError(
+                f"the size of axis '{axis}' is given by data, which are not known here", None, "call the op outside of torch.compile"
+            )
         raise AttnShapeError(f"the size of axis '{missing[0]}' does not follow from the tensors", None, "give it in 'where'")
-    _agree(program, shapes, sizes)
+    _agree(program, shapes, sizes, reads)
     return sizes
+
+
+def sized_by_data(program: Program) -> list[str]:
+    """The axes whose sizes are worked out from entries of inputs: shapes alone do not give them."""
+    return [a.name for a in program.axes if a.size is not None and entries(a.size)]
+
+
+def entries(size: Expr) -> list[Read]:
+    """The entries of inputs that a size is worked out from."""
+    return [e for e in walk(size) if isinstance(e, Read)]
+
+
+def _entry(entry: Read, program: Program, data: Mapping[str, Any] | None, sizes: Mapping[str, int]) -> int:
+    """The entry of an int input at fixed positions."""
+    if data is None or entry.source not in data:
+        raise Unknown(entry.source)
+    at = [scalar(e, sizes) for e in entry.index]
+    dims = next(i.dims for i in program.inputs if i.name == entry.source)
+    places = dict(zip([a for dim in dims for a in dim], at, strict=True))
+    for axis, n in places.items():
+        if axis not in sizes:
+            raise Unknown(axis)
+        if not 0 <= n < sizes[axis]:
+            raise AttnShapeError(f"'{entry.source}' is read at position {n}, outside an axis of {sizes[axis]}")
+    stored = []
+    for dim in dims:
+        n = 0
+        for axis in dim:
+            n = n * sizes[axis] + places[axis]
+        stored.append(n)
+    return int(data[entry.source][tuple(stored)])
 
 
 def _place(program: Program, axis: Axis) -> Span | None:
@@ -145,17 +188,17 @@ def _divides(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mappi
                 )
 
 
-def extend(axis: Axis, sizes: dict[str, int]) -> bool:
+def extend(axis: Axis, sizes: dict[str, int], reads: Callable[[Read], Any] | None = None) -> bool:
     """Add the length that an axis's equation gives, or a length that the equation gives backwards; whether there was one.
 
-    Raises AttnShapeError for a length that can not be.
+    reads: the entries of inputs; without it a size that is one stays open. Raises AttnShapeError for a length that can not be.
     """
     if axis.size is None:
         return False
     if axis.name in sizes:
         return _backwards(axis, sizes)
     try:
-        found = scalar(axis.size, sizes)
+        found = scalar(axis.size, sizes, reads)
     except Unknown:
         return False
     if isinstance(found, float) and found.is_integer():
@@ -196,7 +239,9 @@ def dims_text(tensor: Input) -> str:
     return ", ".join(d[0] if len(d) == 1 else "(" + " ".join(d) + ")" if d else "1" for d in tensor.dims)
 
 
-def _agree(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> None:
+def _agree(
+    program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int], reads: Callable[[Read], Any]
+) -> None:
     for tensor in program.inputs:
         for n, (dim, length) in enumerate(zip(tensor.dims, shapes[tensor.name], strict=True)):
             want = math.prod(sizes[a] for a in dim)
@@ -208,7 +253,7 @@ def _agree(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping
                 )
     for axis in program.axes:
         if axis.size is not None:
-            found = scalar(axis.size, sizes)
+            found = scalar(axis.size, sizes, reads)
             if found != sizes[axis.name]:
                 raise AttnShapeError(f"axis '{axis.name}' has size {sizes[axis.name]} in the tensors, its equation gives {found}")
 

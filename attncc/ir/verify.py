@@ -65,13 +65,14 @@ def _axes(program: Program) -> None:
         if axis.name in axes:
             fail("axis-once", f"axis '{axis.name}' is declared twice")
         axes[axis.name] = axis
-    scope = Scope(axes, {})
+    scope = Scope(axes, {i.name: Value(i.name, tuple(a for d in i.dims for a in d), i.kind) for i in program.inputs})
     for axis in program.axes:
         what = f"axis '{axis.name}'"
         scope.known((a for part in axis.parts for a in part), what, None)
         if axis.size is not None:
-            if any(isinstance(e, Index | Read) for e in walk(axis.size)):
-                fail("axis-size", f"the size of {what} is not made of sizes")
+            for e in walk(axis.size):
+                if isinstance(e, Index) or (isinstance(e, Read) and (e.kind != "int" or e.fill is not None)):
+                    fail("axis-size", f"the size of {what} is not made of sizes")
             kind, _ = check_expr(axis.size, scope, what, None)
             if kind != "int":
                 fail("axis-size", f"the size of {what} is {kind}, not int")

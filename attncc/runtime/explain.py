@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..ir.expr import Reduce, axes_of, walk
 from ..ir.nodes import Attend, Fold, Node, Program, exprs_of, values_of
 from ..ir.printer import show_expr
+from ..ir.sizes import sized_by_data
 from ..passes.classify import classify, query_axes
 from ..passes.masks import analyse
 from ..passes.mixing import mixing_order
@@ -112,6 +113,9 @@ def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:
         yield name, "not on this machine", lacks
         return
     backend = named(name)
+    for axis in sized_by_data(program) if name != "eager" else ():
+        yield name, "refuses", f"the size of axis '{axis}' is given by data: plans and kernels go by shapes"
+        return
     for reason in backend.refuses(program):
         yield name, "refuses", reason
     if name == "eager":

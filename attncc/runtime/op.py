@@ -12,6 +12,7 @@ import torch
 
 from ..errors import AttnNameError, AttnTypeError, AttnUnsupportedError, Source
 from ..ir.nodes import Program
+from ..ir.sizes import sized_by_data
 from ..language import tree
 from ..passes.pipeline import front
 from ..passes.resolve.declared import inputs_of, stored_dims
@@ -165,6 +166,8 @@ class Op:
         if key not in self._entries:
             program = self.specialise(dict(dims))
             chosen = named(backend) if backend is not None else choose_backend(program, device)
+            if sized_by_data(program):  # plans and kernels go by shapes
+                chosen = named("eager")
             self._entries[key] = operator(program, chosen, self._wanted(program, outputs))
         return self._entries[key]
 
@@ -177,7 +180,7 @@ class Op:
             return explain(self.ir)
         bound = self.bind(tensors, named_tensors)
         program = self.specialise({n: t.dim() for n, t in bound.items()})
-        return explain(program, solve(program, {n: tuple(t.shape) for n, t in bound.items()}))
+        return explain(program, solve(program, {n: tuple(t.shape) for n, t in bound.items()}, bound))
 
     def source(self, target: str = "cuda:90", sizes: Mapping[str, int] | None = None, bits: int = 16) -> str:
         """The generated kernels for a target, as text. sizes: of head dimensions, 64 where not given; bits: of a float.

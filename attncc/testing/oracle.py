@@ -121,7 +121,7 @@ class _Check:
                 eager = got
             out.rows += rows or list(self.compared(name, got, oracle, self.dtype, eager))
         if self_check:
-            sizes = solve(self.program, {n: t.shape for n, t in exact.items()})
+            sizes = solve(self.program, {n: t.shape for n, t in exact.items()}, exact)
             block = max(1, pair_count(self.program, sizes) // BLOCKS)
             got, rows = self.attempt("oracle in blocks", self.plain(block), exact)
             out.rows += rows or list(self.compared("oracle in blocks", got, oracle, torch.float64, {}))
@@ -245,7 +245,7 @@ class _Check:
         out = dict.fromkeys(oracle, 0.0)
         jumps = decides_on_data(self.program)
         noisy = rounded(self.program)
-        sizes = solve(self.program, {n: t.shape for n, t in exact.items()})
+        sizes = solve(self.program, {n: t.shape for n, t in exact.items()}, exact)
         run = named("eager").prepare(noisy, self.outputs)
         device = next((t.device for t in exact.values()), torch.device("cpu"))
         for _ in range(PERTURBATIONS):

@@ -30,7 +30,7 @@ def run(
 
     Raises AttnShapeError, AttnTypeError and AttnValueError for inputs that do not fit.
     """
-    sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
+    sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()}, inputs)
     check(program, sizes)
     ev, dtype = prepare(program, inputs, sizes)
     ev.block = block or ev.block

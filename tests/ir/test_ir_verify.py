@@ -105,6 +105,8 @@ axis-size: the size of axis 's' is not made of sizes
     axis s = b + 1
 axis-size: the size of axis 's' is float, not int
     axis s = |b| / 2
+axis-size: the size of axis 's' is not made of sizes
+    axis s = to_int(x[0])
 axis-cycle: axis 's' depends on itself through its size: s -> u -> s
     axis s = |u| + 1; axis u = |b| * |s|
 axis-cycle: axis 's' depends on itself through its parts: s -> s

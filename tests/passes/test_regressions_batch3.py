@@ -6,6 +6,8 @@ import pytest
 import torch
 
 import attncc
+from attncc.ir.parser import parse
+from attncc.ir.printer import show
 
 ROWS = """
 pattern rows(x[n]; table: (string, int)[]) -> y[n] {
@@ -69,3 +71,25 @@ def test_an_unnamed_score_leaves_the_variable_of_a_fold_alone() -> None:
     q, ka, kb, va, vb = (torch.randn(n, 3) for n in (4, 2, 5, 2, 5))
     want = (q @ ka.T).softmax(-1) @ va + (q @ kb.T).softmax(-1) @ vb
     torch.testing.assert_close(attncc.compile(text)(q, ka, kb, va, vb), want)
+
+
+SEGMENTS = "pattern f(x[n], of[n]: int) -> total[s] where s = of[n = n.size - 1] + 1 { total = sum[n | of == s](x) }"
+
+
+def test_an_entry_of_an_int_input_is_a_size() -> None:
+    op = attncc.compile(SEGMENTS)
+    x, of = torch.arange(5.0), torch.tensor([0, 0, 1, 3, 3])
+    for backend in (None, "eager", "cpu"):
+        assert torch.equal(op(x, of, backend=backend), torch.tensor([1.0, 2.0, 0.0, 7.0]))
+    assert op(x, of.clamp(max=1)).shape == (2,)  # the same shapes, other data
+    assert parse(show(op.ir)) == op.ir
+    assert "given by data" in str(op.explain(x, of))
+    with pytest.raises(attncc.AttnShapeError, match="position -1, outside an axis of 0"):
+        op(x[:0], of[:0])
+    with pytest.raises(attncc.AttnShapeError, match="size -1"):
+        op(x, of - 5)
+    for bad in ("of[n = n]", "of[n = 0 else 1]", "of"):
+        with pytest.raises(attncc.AttnTypeError, match="must not depend on positions or data"):
+            attncc.compile(SEGMENTS.replace("of[n = n.size - 1]", bad))(x, of)
+    with pytest.raises(attncc.AttnTypeError, match="must not depend on positions or data"):
+        attncc.compile(SEGMENTS.replace(": int", "").replace("== s", "== 1"))(x, x)

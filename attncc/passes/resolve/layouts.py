@@ -166,13 +166,20 @@ class AxisMaker:
         self.give(ref, self._length(found, size.span), size.span)
 
     def _length(self, found: Expr, span: Span) -> Expr:
-        """An expression that can be a size."""
-        if axes_of(found) or any(isinstance(e, Read) for e in walk(found)):
-            raise AttnTypeError("a size must not depend on positions or data", span)
+        """An expression that can be a size. Of data it may hold entries of int inputs at fixed positions."""
+        if axes_of(found) or any(isinstance(e, Read) and not self._entry(e) for e in walk(found)):
+            raise AttnTypeError(
+                "a size must not depend on positions or data", span, "an entry of an int input may be one: x[n = n.size - 1]"
+            )
         if kind_of(found) != "int":
             shown = f"the number {found.value}" if isinstance(found, Const) else f"a value of kind {kind_of(found)}"
             raise AttnTypeError(f"a size is a whole number, found {shown}", span, "use 'div', floor(..) or int(..)")
         return found
+
+    def _entry(self, read: Read) -> bool:
+        """Whether a read is an entry of an int input of the program."""
+        given = self.scope.builder.inputs.get(read.source)
+        return given is not None and given.kind == "int" and read.fill is None
 
     def sized_pack(self, pack: PackOf, size: tree.Expr) -> None:
         with self.scope.mode(sizing=True, integral=True):
