@@ -74,6 +74,12 @@ class Plan:
         dims = (d for s in self.steps if isinstance(s, Fused) for k in (*s.definitions, *s.all_kernels) for d in k.dims)
         return tuple(dict.fromkeys(d.axes[0] for d in dims if d.whole))
 
+    @property
+    def twins(self) -> dict[str, str]:
+        """Axes that kernels add under a second name, to the axis that they equal."""
+        steps = (s.right for s in self.steps if isinstance(s, Fused) and s.right is not None)
+        return {a: axis for right in steps for form in right.forms for a, axis in form.sep.twins.items()}
+
     def extended(self, sizes: Mapping[str, int]) -> dict[str, int]:
         """Sizes of a call with those of the axes that kernels add."""
         out = dict(sizes)

@@ -60,12 +60,10 @@ class Triton:
         return self._runners[key]
 
     def gradient(self, program: Program, outputs: Sequence[str]) -> Gradient | None:
-        """Kernels for both passes of a program that is one fused attend with backward stages; None for others."""
-        from attncc.runtime.gradient import Recompute
-
+        """Both passes of a program with kernels for an attend or more; None where none has backward stages."""
         from .backward import gradient
 
-        return gradient(program, outputs, Recompute(program, self, outputs))
+        return gradient(program, outputs)
 
     def notes(self, program: Program) -> list[tuple[str, str, str]]:
         """(node, decision, reason) of every node, for `explain`."""
@@ -88,7 +86,7 @@ class Triton:
         from .run import module_of
 
         made = plan(program, outputs)
-        return module_of(made, {a: features.get(a, 64) for a in made.features}, target, bits).text
+        return module_of(made, {a: features.get(made.twins.get(a, a), 64) for a in made.features}, target, bits).text
 
 
 backend = Triton()

@@ -124,6 +124,9 @@ def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
         return names.of("size", axis)
 
     lines += _sizes(program, size, names)
+    for step in made.steps:
+        if isinstance(step, Fused) and step.right is not None:
+            lines += [f"    {size(axis)} = {number(expr, size)}" for axis, expr in step.right.sizes]
     if module.features:
         fixed = ", ".join(f"{a} = {n}" for a, n in module.features.items())
         test = " or ".join(f"{size(a)} != {n}" for a, n in module.features.items())
@@ -184,13 +187,21 @@ def _inside(expr: Expr) -> set[str]:
 
 
 def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[[str], str]) -> list[str]:
-    launch = next(x for x in module.launches if x.name == launch_name(step))
+    """Lines that launch a step, in the order of mixing that costs less where there are two."""
     results = ", ".join(names.of("tensor", v.name) for v in step.values)
-    given = ", ".join([*(names.of("tensor", a.name) for a in launch.inputs), *map(size, launch.sizes)])
     floats = [names.of("tensor", i.name) for i in made.program.inputs if i.kind == "float"]
     lines = [f"    dtype = promoted({', '.join(floats)})"] if floats else ["    dtype = torch.float32"]
-    rest = "dtype=dtype" if launch.inputs else f"dtype=dtype, device={names.of('tensor', made.program.inputs[0].name)}.device"
-    return [*lines, f"    {results}{',' if len(step.values) == 1 else ''} = {launch.name}({given}, {rest})"]
+
+    def call(right: bool) -> str:
+        launch = next(x for x in module.launches if x.name == launch_name(step, right))
+        given = ", ".join([*(names.of("tensor", a.name) for a in launch.inputs), *map(size, launch.sizes)])
+        rest = "dtype=dtype" if launch.inputs else f"dtype=dtype, device={names.of('tensor', made.program.inputs[0].name)}.device"
+        return f"{results}{',' if len(step.values) == 1 else ''} = {launch.name}({given}, {rest})"
+
+    if step.right is None:
+        return [*lines, f"    {call(False)}"]
+    test = number(step.right.cheaper, size)
+    return [*lines, f"    if {test}:", f"        {call(True)}", "    else:", f"        {call(False)}"]
 
 
 def _stored(program: Program, out: Any, made: Plan, names: Names) -> str:

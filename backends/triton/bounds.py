@@ -82,7 +82,7 @@ def reports(
 
 def feature_sizes(made: Plan, sizes: Mapping[str, int] | None) -> dict[str, int]:
     """The sizes of the axes that a plan's kernels are compiled for: given, or following from those, or 64."""
-    return {a: _length(made.program, a, dict(sizes or {})) for a in made.features}
+    return {a: _length(made.program, made.twins.get(a, a), dict(sizes or {})) for a in made.features}
 
 
 def _length(program: Program, axis: str, given: Mapping[str, int]) -> int:
