@@ -1,4 +1,4 @@
-"""`attncc bench FILE`: times of the backends here beside eager and beside what else computes the same."""
+"""`attncc bench FILE`: times of the backends here beside eager and peers. `attncc bench --suite cpu`: the benchmark suite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 @reporting
 def bench(
-    file: str = options.FILE,
+    file: str = typer.Argument(None, metavar="[FILE]", help="An .attn file, or the name of a shipped pattern; none with --suite."),
     pattern: str = options.PATTERN,
     param: list[str] = options.PARAM,
     size: list[str] = options.SIZE,
@@ -29,10 +29,31 @@ def bench(
     tokens: str = typer.Option("512,1024,2048", "--tokens", metavar="N,N,..", help="Rows and keys that --size leaves open."),
     features: int = typer.Option(64, "--features", help="Head dimension, where --size leaves it open."),
     dtype: str = typer.Option(None, "--dtype", help="float32 on a CPU, bfloat16 on a GPU when not given."),
-    budget: float = typer.Option(3.0, "--budget", help="Seconds for each line of the table."),
+    budget: float = typer.Option(None, "--budget", help="Seconds for each line of the table: 3, in a suite 5."),
     json: str = typer.Option(None, "--json", metavar="PATH", help="Write the times to a file as well."),
+    suite: str = typer.Option(None, "--suite", metavar="cpu|gpu", help="Run a benchmark suite instead of one pattern."),
+    png: str = typer.Option(None, "--png", metavar="PATH", help="Draw the ratios of a suite."),
+    only: str = typer.Option("", "--only", metavar="TEXT", help="Only the rows of a suite whose names contain this."),
+    limit: float = typer.Option(None, "--limit", help="Seconds after which a suite begins no further row."),
+    quick: bool = typer.Option(False, "--quick", help="A suite at tiny sizes: whether it works, no results."),
+    dry: bool = typer.Option(False, "--dry", help="The same without timing anything; the gpu suite then needs no GPU."),
+    publish: bool = typer.Option(
+        False, "--publish", help="In a checkout: write benchmarks/results/SUITE-DATE.json, SUITE.png and the README's table."
+    ),
 ) -> None:
-    """Interleaved medians, and ratios to eager and to peers such as scaled_dot_product_attention where they compute the same."""
+    """Interleaved medians, and ratios to eager and to peers such as scaled_dot_product_attention where they compute the same.
+
+    A suite checks every result against the float64 oracle first, and says what it could not measure and why.
+    """
+    if suite is not None:
+        if file is not None:
+            raise typer.BadParameter("a suite has its own patterns: give FILE or --suite", param_hint="--suite")
+        _suite(suite, "dry" if dry else "quick" if quick else "full", budget, json, png, only, limit, publish)
+        return
+    if file is None:
+        raise typer.BadParameter("give a FILE, or --suite cpu", param_hint="FILE")
+    if png or only or limit or quick or dry or publish:
+        raise typer.BadParameter("--png, --only, --limit, --quick, --dry and --publish go with --suite")
     device = machine()
     from attncc.errors import AttnValueError
     from attncc.runtime import backends as table
@@ -63,7 +84,7 @@ def bench(
             full = {b: r for b in names if (r := runs.both(sample, b))}
             full |= {p: runs.peer_both(sample, f) for p, f in others.items()}
             for what, made in (("forward", plain), ("forward + backward", full)):
-                found = interleaved(made, budget=budget, wait=runs.wait(device)) if made else {}
+                found = interleaved(made, budget=3.0 if budget is None else budget, wait=runs.wait(device)) if made else {}
                 rows.append({"tokens": n, "what": what, "times": found})
     console = out()
     console.print(f"[bold]{opened.op.name}[/bold], {str(kind).removeprefix('torch.')}, {device}")
@@ -72,6 +93,45 @@ def bench(
     _table(rows)
     if json:
         _write(json, opened.op.name, rows, str(kind), device)
+
+
+def _suite(
+    name: str, kind: str, budget: float | None, json: str | None, png: str | None, only: str, limit: float | None, publish: bool
+) -> None:
+    """Run a suite and show it."""
+    from pathlib import Path
+
+    if name == "gpu" and kind == "dry":
+        machine()  # Triton's interpreter has to be chosen before anything imports triton
+    from attncc.bench import plot, readme, results, table
+    from attncc.bench.run import run_suite
+    from attncc.errors import AttnUnsupportedError
+
+    path, picture = Path(json) if json else None, Path(png) if png else None
+    if publish:
+        import datetime
+
+        if kind != "full" or only or limit or not Path("README.md").exists() or not Path("benchmarks").is_dir():
+            raise AttnUnsupportedError("--publish takes a whole run at full size, in the root of a checkout")
+        path = path or Path(f"benchmarks/results/{name}-{datetime.date.today().isoformat()}.json")
+        picture = picture or Path(f"benchmarks/results/{name}.png")
+    with err().status(f"{name} suite") as status:
+        found = run_suite(name, kind, budget=5.0 if budget is None else budget, path=path, only=only, limit=limit, say=status.update)
+    console = out()
+    if console.width < table.WIDTH:
+        console.print(table.plain(found), markup=False, soft_wrap=True)
+    else:
+        console.print(f"[bold]{table.title(found)}[/bold]")
+        console.print(table.caption(found), markup=False, soft_wrap=True)
+        console.print(table.table(found))
+        console.print(f"{table.score(found)}; {found.seconds:.0f} s")
+    if path is not None:
+        results.write(found, path)
+    if picture is not None:
+        plot.png(found, picture)
+    if publish:
+        assert path is not None
+        readme.update(path, Path("README.md"))
 
 
 def _table(rows: list[dict[str, Any]]) -> None:
