@@ -26,11 +26,14 @@ def compile_file(
     optional: list[str] = options.WITH,
     outputs: list[str] = typer.Option([], "--output", metavar="NAME", help="Only these outputs."),
     folder: str = typer.Option(".", "--out", "-o", metavar="DIR", help="Where the files go."),
+    autotune: bool = typer.Option(False, "--autotune", help="Measure configurations on this machine's GPU first, at the given sizes."),
+    pinned: str = typer.Option(None, "--pin", metavar="FILE", help="Use measured configurations; with --autotune, write them there."),
 ) -> None:
     """Write the kernels of a pattern for a GPU that need not be here: a module that needs torch and triton alone, the machine
     code and manifest.json.
 
-    Head dimensions are fixed (--size d=128, 64 where not given); lengths, batch and strides stay free.
+    Head dimensions are fixed (--size d=128, 64 where not given); lengths, batch and strides stay free. Configurations come from the
+    static search, or from measurements: --autotune makes them here, --pin FILE keeps them for other runs (also ATTNCC_PINNED=FILE).
     """
     from pathlib import Path
 
@@ -51,9 +54,45 @@ def compile_file(
         raise AttnUnsupportedError(f"'{folder}' is a file, not a folder", None, "pass --out DIR")
     if opened.chosen:
         err().print(f"chosen here: {opened.line()}", style="dim", markup=False)
+    if autotune:
+        _tune(file, pattern, params, optional, sizes, outputs, target, kind, pinned)
+    elif pinned:
+        op.pin(pinned)
     with err().status(f"compiling {op.name} for {target}"):
         manifest = write(sample.program, wanted, where, target, kind, sizes, title=op.title, name=op.name)
     _summary(manifest, where)
+
+
+def _tune(
+    file: str, pattern: str | None, params: dict[str, Any], optional: list[str], sizes: dict[str, int], outputs: list[str],
+    target: str, dtype: str, path: str | None,
+) -> None:  # fmt: skip
+    """Measure on this machine's GPU, on random data: 4096 rows and keys where --size says nothing else."""
+    from functools import partial
+
+    import torch
+
+    from attncc.errors import AttnUnsupportedError
+    from attncc.testing.lengths import sensible
+
+    from .opening import open_sample
+
+    if not torch.cuda.is_available():
+        raise AttnUnsupportedError(
+            "--autotune measures on a CUDA device, and there is none here",
+            None,
+            "without it the static search chooses (`attncc search`, `attncc explain --target`), or --pin FILE",
+        )
+    from attncc.backends.triton.run import target_of
+
+    here = target_of(torch.device("cuda"))
+    if here != target:
+        raise AttnUnsupportedError(f"--autotune measures on this machine, {here}, not for {target}", None, f"--target {here}")
+    opened, made = open_sample(
+        file, pattern, params, optional=optional, sizes=sizes, wish=partial(sensible, tokens=4096, features=64),
+        dtype=options.parse_dtype(dtype), device="cuda",
+    )  # fmt: skip
+    opened.op.tune(**made.tensors, outputs=outputs or None, path=path)
 
 
 def _summary(manifest: dict[str, Any], where: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from ..passes.resolve.overloads import choose
 from ..passes.resolve.program import resolve
 from ..passes.resolve.scope import Library
 from . import library as files
+from . import tuning
 from .backends import choose as choose_backend
 from .backends import named
 from .operators import Facts, Operator, operator
@@ -45,8 +46,13 @@ class Op:
     left out or None. Raises AttnError subclasses for inputs that do not fit.
     """
 
-    def __init__(self, library: Library, decl: tree.Pattern, params: Mapping[str, Any], source: Source) -> None:
+    def __init__(
+        self, library: Library, decl: tree.Pattern, params: Mapping[str, Any], source: Source, autotune: bool = False
+    ) -> None:
         self._library, self._decl, self._source = library, decl, source
+        self.autotune = autotune
+        self._measures = autotune or tuning.wanted()
+        self._tuned: set[Any] = set()
         self.params = dict(params)
         self.name = decl.name
         self._programs: dict[tuple[tuple[str, int], ...], Program] = {}
@@ -136,6 +142,8 @@ class Op:
         facts = self._facts(dims, asked, backend, device)
         if torch.is_autocast_enabled(device):
             bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
+        if self._measures and not torch.compiler.is_compiling():
+            self._tune_once(bound, asked, backend, device)
         for name in facts.consts:
             if bound[name].requires_grad:
                 raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._decl.span, f"pass {name}.detach()")
@@ -182,6 +190,39 @@ class Op:
         program = self.specialise({n: t.dim() for n, t in bound.items()})
         return explain(program, solve(program, {n: tuple(t.shape) for n, t in bound.items()}, bound))
 
+    def tune(
+        self, *tensors: Any, outputs: Sequence[str] | None = None, path: str | Path | None = None,
+        timer: Callable[..., float] | None = None, quiet: bool = False, **named_tensors: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Measure the kernels of a call, forward and backward, in several configurations, and use the best from now on.
+
+        path: a file to write them to as well, for `pin` and ATTNCC_PINNED elsewhere. timer: gives the milliseconds of (call, kernel,
+        configuration) instead of Triton's `do_bench`. Raises AttnUnsupportedError without a CUDA device.
+        """
+        bound = self.bind(tensors, named_tensors)
+        program = self.specialise({n: t.dim() for n, t in bound.items()})
+        return tuning.tune(program, self._wanted(program, outputs), bound, path, timer, quiet)
+
+    def pin(self, path: str | Path) -> Op:
+        """Use the measured configurations of a file in this process, for every kernel that it names; gives the op itself.
+
+        Raises AttnValueError for a file that is none; a kernel raises AttnUnsupportedError when the file is of another device.
+        """
+        tuning.pin(path)
+        return self
+
+    def _tune_once(self, bound: Mapping[str, torch.Tensor], outputs: Any, backend: str | None, device: str) -> None:
+        """Tune for these dims, last sizes and dtypes, unless done; where Triton runs the program, or where it was asked for."""
+        key = (outputs, backend, device, tuple((n, t.dim(), t.dtype, *t.shape[-1:]) for n, t in bound.items()))
+        if key in self._tuned:
+            return
+        self._tuned.add(key)
+        program = self.specialise({n: t.dim() for n, t in bound.items()})
+        chosen = named(backend) if backend is not None else choose_backend(program, device)
+        if self.autotune or (chosen.name == "triton" and device == "cuda"):
+            plain = {n: t.detach() for n, t in bound.items()}
+            tuning.tune(program, self._wanted(program, outputs), plain)
+
     def source(self, target: str = "cuda:90", sizes: Mapping[str, int] | None = None, bits: int = 16) -> str:
         """The generated kernels for a target, as text. sizes: of head dimensions, 64 where not given; bits: of a float.
 
@@ -216,26 +257,27 @@ def _autocast(floats: Sequence[str], tensors: Mapping[str, torch.Tensor], dtype:
     return {n: t.to(dtype) if n in floats and t.dtype != torch.float64 else t for n, t in tensors.items()}
 
 
-def make(source: Source, pattern: str | None, params: Mapping[str, Any]) -> Op:
+def make(source: Source, pattern: str | None, params: Mapping[str, Any], autotune: bool = False) -> Op:
     """The op of a text."""
     library, file = files.library_of(source)
     name = files.pick(library, file, source, pattern)
-    return Op(library, choose(library, name, params, None), params, source)
+    return Op(library, choose(library, name, params, None), params, source, autotune)
 
 
-def compile(path_or_source: str | Path, *, pattern: str | None = None, **params: Any) -> Op:
+def compile(path_or_source: str | Path, *, pattern: str | None = None, autotune: bool = False, **params: Any) -> Op:
     """An op from a `.attn` file or from the text of one.
 
-    `pattern` names the pattern when the file holds several; `params` are its compile-time parameters. Raises AttnSyntaxError,
+    `pattern` names the pattern when the file holds several; `params` are its compile-time parameters. `autotune`: the first call
+    with new dims, dtypes or head dimensions measures configurations on the device (`Op.tune`). Raises AttnSyntaxError,
     AttnNameError, AttnTypeError, AttnValueError, each with file, line and column.
     """
-    return make(files.read(path_or_source), pattern, params)
+    return make(files.read(path_or_source), pattern, params, autotune)
 
 
-def load(name: str, **params: Any) -> Op:
-    """A shipped pattern by name, e.g. `attncc.load("neighborhood2d", window=(5, 7))`."""
+def load(name: str, *, autotune: bool = False, **params: Any) -> Op:
+    """A shipped pattern by name, e.g. `attncc.load("neighborhood2d", window=(5, 7))`. autotune: as in `compile`."""
     source, pattern = files.find(name)
-    return make(source, pattern, params)
+    return make(source, pattern, params, autotune)
 
 
 def patterns() -> tuple[files.Shipped, ...]:

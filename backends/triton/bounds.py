@@ -40,8 +40,9 @@ def phases(program: Program, outputs: Sequence[str]) -> Iterator[tuple[str, Plan
     yield "forward", plan(program, outputs)
     made = differentiated(program, outputs)
     if made is not None:
-        needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const and i.name not in made.opaque]
-        back, _ = made.backward(needs)
+        needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const]
+        floats = [o.name for o in made.program.outputs if o.kind == "float"]
+        back = made.backward(needs, floats).plan
         if back.steps:
             yield "backward", back
 

@@ -6,6 +6,7 @@ from attncc.tile.nodes import Program
 
 from .chosen import lookup
 from .configs import Config
+from .pins import REGISTRY
 from .space import Setting, allowed, ordered
 from .states import state_configs
 from .traits import traits
@@ -17,6 +18,8 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
     """Configurations for a program, best first; later ones are for when a compiler refuses or spills. features: sizes of its
     feature axes. bits: of an element. descriptors: whether the tensors allow descriptors."""
     setting = Setting(target, bits, descriptors)
+    if (pinned := REGISTRY.find(program, features, setting)) is not None:
+        return (pinned,)
     if target != "interpreter" and (states := state_configs(program, features, bits)):
         return states
     found = ordered(program, features, setting)

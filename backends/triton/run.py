@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import ModuleType
+from typing import Any
 
 import torch
+from attncc.backends.lists import listed
 from attncc.backends.steps import Steps
 
 from attncc.errors import AttnUnsupportedError
@@ -19,6 +21,7 @@ from .configs import Config
 from .load import interpret, load
 from .module import Group, Module, print_module
 from .names import identifier
+from .pins import REGISTRY
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -31,7 +34,7 @@ class Planned:
 
     def __init__(self, made: Plan, override: Config | None = None) -> None:
         self.plan, self.override = made, override
-        self._modules: dict[tuple[tuple[int, ...], str, int, bool], tuple[Module, ModuleType]] = {}
+        self._modules: dict[tuple[tuple[int, ...], str, int, bool, int], tuple[Module, ModuleType]] = {}
 
     def module(
         self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype, described: bool
@@ -40,7 +43,7 @@ class Planned:
         features = {a: sizes[a] for a in self.plan.features}
         target, bits = target_of(device), torch.finfo(dtype).bits
         described = described and describes(target, bits)
-        key = (tuple(features.values()), target, bits, described)
+        key = (tuple(features.values()), target, bits, described, REGISTRY.stamp)
         if key not in self._modules:
             made = module_of(self.plan, features, target, bits, self.override, described)
             self._modules[key] = made, load(made.text, self.plan.program.name)
@@ -57,15 +60,15 @@ class Runner(Planned):
     def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
         """The asked outputs, stored as the signature says. Raises what the eager backend raises for inputs that do not fit, and
         AttnUnsupportedError for float64."""
-        return _Run(self, inputs).outputs()
+        return Run(self, inputs).outputs()
 
 
 def begin(runner: Planned, inputs: Tensors, dtype: torch.dtype) -> Steps:
     """A call of a plan, to be run by `outputs()`. dtype: the element type, whatever statistics among the inputs have."""
-    return _Run(runner, inputs, dtype)
+    return Run(runner, inputs, dtype)
 
 
-class _Run(Steps):
+class Run(Steps):
     """One call."""
 
     def __init__(self, runner: Planned, inputs: Tensors, dtype: torch.dtype | None = None) -> None:
@@ -76,15 +79,34 @@ class _Run(Steps):
         if self.dtype == torch.float64:
             raise AttnUnsupportedError("Triton kernels take float32, bfloat16 and float16, not float64", None, "backend='eager'")
 
-    def launch(self, step: Fused) -> dict[str, torch.Tensor]:
-        described = all(_describable(self.arrays[n]) for n in _operands(step) if n in self.arrays)
-        module, loaded = self.runner.module(self.sizes, self.device, self.dtype, described)
+    def describable(self, step: Fused) -> bool:
+        """Whether tensor descriptors can read what a step multiplies."""
+        return all(_describable(self.arrays[n]) for n in _operands(step) if n in self.arrays)
+
+    def call(self, step: Fused) -> tuple[ModuleType, str, list[Any], dict[str, Any]]:
+        """What launches a step: the loaded module, the function's name, its arguments."""
+        module, loaded = self.runner.module(self.sizes, self.device, self.dtype, self.describable(step))
         right = step.right is not None and step.right.chosen(self.sizes)
         launch = next(x for x in module.launches if x.name == launch_name(step, right))
-        given = [self.arrays[arg.name] for arg in launch.inputs]
+        arrays = {**self.arrays, **self._lists(module, loaded)}
+        given = [arrays[arg.name] for arg in launch.inputs]
         rest = {"dtype": self.dtype} if given else {"dtype": self.dtype, "device": self.device}
-        found = getattr(loaded, launch.name)(*given, *(self.sizes[a] for a in launch.sizes), **rest)
+        return loaded, launch.name, [*given, *(self.sizes[a] for a in launch.sizes)], rest
+
+    def launch(self, step: Fused) -> dict[str, torch.Tensor]:
+        loaded, name, given, rest = self.call(step)
+        found = getattr(loaded, name)(*given, **rest)
         return {value.name: array for value, array in zip(step.values, found, strict=True)}
+
+
+    def _lists(self, module: Module, loaded: ModuleType) -> dict[str, torch.Tensor]:
+        """Lists of tiles that kernels visit, for the tile sizes they run with."""
+        out: dict[str, torch.Tensor] = {}
+        for kernel in module.kernels:
+            for made in kernel.program.lists:
+                boxes = {a: int(loaded.CONFIG[kernel.name][name]) for a, name in kernel.tile_names.items()}
+                out[made.tiles], out[made.counts] = listed(made, kernel.program, self.arrays, self.sizes, boxes)
+        return out
 
 
 def _operands(step: Fused) -> set[str]:

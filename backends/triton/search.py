@@ -9,16 +9,16 @@ counts as refused. Results are kept in attncc's disk cache.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache, partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
 from attncc import cache as disk
 from attncc.errors import AttnUnsupportedError
-from attncc.tile.nodes import Dot, Program, TileLoop, statements
+from attncc.tile.nodes import Dot, Program, statements
 
 from .ahead import request
 from .configs import Config
@@ -55,10 +55,16 @@ class Trial:
     config: Config
     report: Report
     rank: tuple[float, ...]
+    leanest: Trial | None = None
 
     def figures(self) -> dict[str, Any]:
-        """The model's figures, as data."""
-        return {"config": self.config.to_json(), **figures(self.report)}
+        """The model's figures, as data. `leanest`: what was tried with the fewest instructions a score element."""
+        out = {"config": self.config.to_json(), **figures(self.report)}
+        if self.leanest is not None and self.leanest.config != self.config:
+            steady = self.leanest.report.steady
+            others = round(steady.others, 3) if steady is not None and steady.others is not None else None
+            out["leanest"] = {"config": self.leanest.config.to_json(), "others": others}
+        return out
 
 
 def figures(report: Report) -> dict[str, Any]:
@@ -160,7 +166,16 @@ def search(
         if better is None or better.config == best.config:
             break
         best = better
-    return best
+    return replace(best, leanest=_leanest(tried)) if best is not None else None
+
+
+def _leanest(tried: Mapping[Config, Trial | None]) -> Trial | None:
+    def slots(trial: Trial) -> float:
+        steady = trial.report.steady
+        return steady.others if steady is not None and steady.others is not None else float("inf")
+
+    clean = [t for t in tried.values() if t is not None and not t.report.compiled.spills]
+    return min(clean, key=lambda t: (slots(t), t.rank, t.config)) if clean else None
 
 
 def _best(tried: Mapping[Config, Trial | None]) -> Trial | None:
@@ -220,14 +235,7 @@ def _triton() -> str:
 
 @cache
 def _fingerprint() -> str:
-    """The text of what decides: printer, model and search."""
+    """The text of what decides: model and search. The printer's text is part of the key itself."""
     here = Path(__file__).parent
-    return disk.key(p.read_bytes() for p in sorted([*here.glob("*.py"), *here.glob("machine/*.py")]))
-
-
-def programs(groups: Iterable[Iterable[Program]]) -> list[Program]:
-    """Kernels with a choice to make: those with a loop over tiles."""
-    return [p for group in groups for p in group if any(isinstance(s, TileLoop) for s in statements(p.body))]
-
-
-__all__ = ["Compiler", "Heard", "Trial", "figures", "found", "model", "partial", "programs", "rank", "search", "single"]
+    own = [here / f"{name}.py" for name in ("ahead", "configs", "search", "space", "traits")]
+    return disk.key(p.read_bytes() for p in [*own, *sorted(here.glob("machine/*.py"))])

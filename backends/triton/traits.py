@@ -26,7 +26,6 @@ from attncc.tile.nodes import (
     statements,
 )
 
-
 _KEYED = 6
 """Values over pairs that a keyed store makes: positions, tests, what is gathered, what is summed."""
 
