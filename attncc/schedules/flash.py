@@ -37,6 +37,7 @@ from ..tile.nodes import (
     Set,
     Stmt,
     Store,
+    TileList,
     TileLoop,
     defined,
     statements,
@@ -44,6 +45,7 @@ from ..tile.nodes import (
 )  # fmt: skip
 from ..tile.verify import verify
 from .base2 import LN2, LOG2E, base2, in_base2, spread, uniform
+from .lists import by_data, listed_loops
 from .place import Placer, Scope
 from .pointwise import inlined, prepared
 from .ranges import tile_ranges
@@ -96,6 +98,7 @@ class Flash:
         owner_dims = dict.fromkeys(stage.rows, self.owner.name) | {d.name: d.name for d in self.features}
         self.top = Scope([], owner_dims, own=frozenset({self.owner.name}))
         self.shift = self.place.name("m") if stage.softmax else ""
+        self.lists: list[TileList] = []
 
     # The whole program.
 
@@ -114,9 +117,16 @@ class Flash:
         body = (*top.body, *inits, *loops, *end.body)
         reads = [Arg(name, self.arrays[name], kind, "in", name in self.acc) for name, kind in place.reads.items()]
         outs = [Arg(f.name, f.axes, f.kind, "out", f.acc) for f in stage.finals]
-        scalars = tuple(place.scalars.values())
         return Program(
-            stage.name, self.dims, (*reads, *outs), scalars, stage.grid, self.owner.name, body, tuple(dict.fromkeys(self.notes))
+            stage.name,
+            self.dims,
+            (*reads, *outs),
+            tuple(place.scalars.values()),
+            stage.grid,
+            self.owner.name,
+            body,
+            tuple(dict.fromkeys(self.notes)),
+            lists=tuple(self.lists),
         )
 
     def _keys(self, number: int) -> list[Stmt]:
@@ -124,6 +134,10 @@ class Flash:
         keys, loop = self.stage.keys[number], self.loops[number]
         outer = Scope([], self.top.dims, self.top, moving=frozenset(keys.repeat)) if keys.repeat else self.top
         ranges = tile_ranges(keys.mask, self.stage.rows, keys.axes, self.sizes)
+        if keys.mask is not None and by_data(keys.mask, (*self.stage.rows, *keys.axes)):
+            self.notes += [*ranges.notes[:1], f"a list made from the data says which tiles of {', '.join(keys.axes)} a tile visits"]
+            bodies = [self._body(number, outer, mask, mask is not None) for mask in (None, ranges.residual)]
+            return self._repeated(keys, outer, listed_loops(self, number, keys.mask, (bodies[0], bodies[1])))
         self.notes += ranges.notes
         heads = [[self._scalar(s, outer) for s in part] for part in ranges.heads]
         stmts: list[Stmt] = []
@@ -140,6 +154,10 @@ class Flash:
         nest: list[Stmt] = [*heads[-1], *stmts]
         for cursor, head in zip(reversed(ranges.outer), reversed(heads[:-1]), strict=True):
             nest = [*head, self._loop(loop, cursor, outer, tuple(nest), True, "")]
+        return self._repeated(keys, outer, nest)
+
+    def _repeated(self, keys: Keys, outer: Scope, nest: list[Stmt]) -> list[Stmt]:
+        """The loops inside those over the repeated axes."""
         if not keys.repeat:
             return nest
         inner: tuple[Stmt, ...] = (*outer.body, *nest)

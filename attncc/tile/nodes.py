@@ -219,6 +219,23 @@ Stmt = Load | Init | Map | Set | Dot | Reduce | Store | Bisect | Block | TileLoo
 
 
 @dataclass(frozen=True, slots=True)
+class TileList:
+    """A list that the caller makes before the kernel runs, from the data that a mask reads.
+
+    `tiles[grid, n, m]`: for the n-th tile of the owner's dim, numbers of tiles of the dim `loop`, both row-major over the tiles of
+    their axes: first those with every position inside and every pair admitted by `cond`, then others, all that hold an admitted
+    pair among them. `counts[grid, n, 0]` is how many come first, `counts[grid, n, 1]` how many others there are.
+    """
+
+    tiles: str
+    counts: str
+    owner: str
+    loop: str
+    grid: tuple[str, ...]
+    cond: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """One kernel: `body` runs for every position of the grid axes and every tile of the dim `owner` ("": the grid alone).
 
@@ -237,6 +254,7 @@ class Program:
     notes: tuple[str, ...] = ()
     shares: str = ""
     kind: str = ""
+    lists: tuple[TileList, ...] = ()
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

@@ -31,6 +31,7 @@ def show(program: Program) -> str:
             f"  {arg.role:<8}{arg.name}[{', '.join(arg.axes)}]: {arg.kind}{' in the accumulation type' if arg.acc else ''}"
         )
     lines += [f"  number  {s.name} = {_text(s.expr)}" for s in program.scalars]
+    lines += [f"  list    {x.tiles}, {x.counts}: tiles of {x.loop} for a tile of {x.owner}, where {_text(x.cond)}" for x in program.lists]
     lines += [f"  {line}" for stmt in program.body for line in _lines(stmt)]
     lines += [f"  note {note}" for note in program.notes]
     return "\n".join(lines) + "\n"

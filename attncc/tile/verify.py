@@ -67,6 +67,10 @@ class _Verifier:
             raise self.fail(f"stores {sorted(self.stored)}, and its outputs are {sorted(outs)}")
         if program.shares and program.shares not in program.grid:
             raise self.fail(f"{program.shares} shares out tiles and is no grid axis")
+        for made in program.lists:
+            axes = [a.axes for n in (made.tiles, made.counts) for a in program.args if a.name == n]
+            if [len(x) for x in axes] != [len(made.grid) + 2] * 2 or {made.owner, made.loop} - set(self.dims):
+                raise self.fail(f"the list {made.tiles} has no arrays of its own, or is of no dims")
         for arg in program.args:
             if arg.role == "sum" and program.shares not in arg.axes:
                 raise self.fail(f"{arg.name} is added to by tiles that may run at once")

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from attncc.backends.lists import listed
 
 from attncc.tile.nodes import Program
 
@@ -39,6 +40,7 @@ class Launch:
             for a in program.args
             if a.role != "in"
         ]
+        self.program, self.sizes, self.boxes = program, sizes, boxes
         self.pointers = ctypes.c_void_p * len(self.order)
         self.strides = ctypes.c_long * sum(len(a.axes) for a in kernel.arrays)
         self.rest = (
@@ -51,6 +53,9 @@ class Launch:
         """Run it. arrays: what the call has so far; made: what kernels before this one made, and what this one makes. One dim an
         axis. Raises MemoryError."""
         here: dict[str, torch.Tensor] = {}
+        for made_list in self.program.lists:
+            found = listed(made_list, self.program, {**arrays, **made}, self.sizes, self.boxes)
+            arrays = {**arrays, made_list.tiles: found[0], made_list.counts: found[1]}
         for name, dtype in self.given:
             array = made[name] if name in made else arrays[name]
             here[name] = array if array.dtype == dtype else array.to(dtype)

@@ -7,7 +7,6 @@ from attends import op, qkv
 from cpu_cases import agree
 from keyed_cases import HISTOGRAMS, histogram
 
-
 WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1", "j != i")])
 
 
