@@ -205,6 +205,7 @@ class Flash:
                     end.body.append(Map(name, expr, (owner,)))
                     place.define(name, (owner,), end)
         stored: dict[str, Expr] = {}
+        stores: list[Stmt] = []
         for final in finals:
             expr = _with_finals(final.expr, stored)
             dims = place.sorted(place.dims(expr, end))
@@ -217,8 +218,9 @@ class Flash:
                 name = place.name(final.name)
                 end.body.append(Map(name, out, dims, final.kind))
                 place.define(name, dims, end, final.kind)
-            end.body.append(Store(final.name, tuple(Index(a) for a in final.axes), name, dims))
+            stores.append(Store(final.name, tuple(Index(a) for a in final.axes), name, dims))
             stored[final.name] = stage_value(name)
+        end.body += stores  # a value lives until it is stored, and strips of rows are stored last
 
 
 def _names(stage: PairStage, arrays: Mapping[str, tuple[str, ...]], more: tuple[Sum, ...]) -> set[str]:
