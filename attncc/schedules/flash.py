@@ -211,7 +211,8 @@ class Flash:
             dims = place.sorted(place.dims(expr, end))
             out = place.expr(expr, end)
             name = value_name(expr)
-            if not name and final.name in self.place.values and dims == self.place.values[final.name]:
+            free = not any(final.name in values_in(f.expr) for f in finals if f is not final)
+            if not name and free and final.name in self.place.values and dims == self.place.values[final.name]:
                 name = final.name
                 end.body.append(Set(name, out))
             elif not name:
