@@ -93,3 +93,17 @@ def test_an_entry_of_an_int_input_is_a_size() -> None:
             attncc.compile(SEGMENTS.replace("of[n = n.size - 1]", bad))(x, of)
     with pytest.raises(attncc.AttnTypeError, match="must not depend on positions or data"):
         attncc.compile(SEGMENTS.replace(": int", "").replace("== s", "== 1"))(x, x)
+
+
+KEYED = """
+pattern f(x[n]; kind: "a" | "b" = "a") -> y[n] { y = where(kind == "a", x, 2 * x) }
+pattern f(x[n]; kind: "c" | "d") -> y[n] { y = where(kind == "c", 3 * x, 4 * x) }
+pattern f(x[n]; kind: "e") -> y[n] { y = 5 * x }
+"""
+
+
+def test_a_default_picks_an_overload_that_takes_several_values() -> None:
+    x = torch.ones(2)
+    assert torch.equal(attncc.compile(KEYED)(x), x)
+    for n, kind in enumerate("abcde"):
+        assert torch.equal(attncc.compile(KEYED, kind=kind)(x), (n + 1) * x)

@@ -36,7 +36,8 @@ def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | N
 
     Raises AttnNameError for two that nothing tells apart.
 
-    An overload fits when it admits every value that is given. Those come first whose literals are all given or default.
+    An overload fits when it admits every value that is given. Those come first whose keys, the parameters with a single value in
+    some overload, are all given or default.
     """
     candidates = library.patterns[name]
     if len(candidates) == 1:
@@ -46,15 +47,15 @@ def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | N
             help = "rename one, or tell them apart by a parameter with one value each: kind: \"a\""
             raise AttnNameError(f"pattern '{name}' is declared twice", decl.span, help)
     fits = [d for d in candidates if all(given[n] in values for n, values in _takes(d).items() if n in given)]
+    keys = {n for d in candidates for n in literals(d)}
     if len(fits) > 1:
-        exact = [d for d in fits if all(n in given or n in _defaulted(d) for n in literals(d))]
+        exact = [d for d in fits if all(n in given or n in _defaulted(d) for n in _takes(d) if n in keys)]
         fits = exact or fits
     if len(fits) > 1 and given:
         known = [d for d in fits if all(n in _declared(library, d) for n in given)]
         fits = known or fits
     if len(fits) == 1:
         return fits[0]
-    keys = {n for d in candidates for n in literals(d)}
     rows = [", ".join(f"{n}={' | '.join(map(repr, v))}" for n, v in _takes(d).items() if n in keys) for d in candidates]
     problem = "no overload" if not fits else "more than one overload"
     raise AttnTypeError(
