@@ -137,9 +137,10 @@ class _Apply(Flash):
         loops: list[Stmt] = []
         for masked, count, number_ in ((False, full, _plus(skip, counter)), (True, _less(tiles, full), tile)):
             start = _plus(low, mul(number_, box))
-            body = self._body(0, outer, Apply("and", (keys.mask, within)) if masked else side, True)
+            scope = Scope([], {**outer.dims, axis: dim.name}, outer, own=frozenset({dim.name}))
+            self.fill(0, scope, Apply("and", (keys.mask, within)) if masked else side)
             title = "the other tiles, pair by pair" if masked else "tiles of admitted pairs alone that no state covers"
-            loops.append(TileLoop(dim.name, (axis,), counter.source, count, (), (start,), body, masked, title))
+            loops.append(TileLoop(dim.name, (axis,), counter.source, count, (), (start,), tuple(scope.body), masked, title))
         nest: tuple[Stmt, ...] = tuple(loops)
         if keys.repeat:
             nest = (*outer.body, *nest)
