@@ -15,6 +15,14 @@ if not torch.cuda.is_available() and "triton" not in sys.modules:
 _count = itertools.count()
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests that take minutes run when they are asked for: `-m slow`."""
+    if "slow" not in (config.getoption("-m") or ""):
+        for item in items:
+            if item.get_closest_marker("slow") is not None:
+                item.add_marker(pytest.mark.skip(reason="takes minutes: -m slow"))
+
+
 @pytest.fixture
 def wrong_backend(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a backend whose results are wrong; a new one each time, because operators are kept by backend name."""

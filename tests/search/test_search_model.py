@@ -1,0 +1,136 @@
+"""The model of whole patterns without a GPU: default configurations do not spill; `explain --target`, its JSON and the manifest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attncc.backends.triton import chosen, table
+from attncc.backends.triton.bounds import Bound, reports
+from attncc.backends.triton.machine import Worker, available
+from typer.testing import CliRunner
+
+import attncc
+from attncc.cli.opening import open_sample
+from attncc.errors import AttnError
+
+pytestmark = pytest.mark.skipif(not available(), reason="the installed Triton has no binary tools")
+
+FORMS: dict[str, dict[str, Any]] = {
+    "softmax": {}, "sigmoid_core": {}, "gaussian_kernel": {}, "reversed_core": {}, "linear": {}, "neighborhood2d": {},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker() as one:
+        yield one
+
+
+def bounds(name: str, worker: Worker, target: str = "cuda:90", width: int = 64, dtype: str = "bf16", **params: Any) -> list[Bound]:
+    """The kernels of a pattern, both passes."""
+    _, sample = open_sample(name, None, params)
+    outputs = [o.name for o in sample.program.outputs if not o.on_request]
+    sizes = {a.name: width for a in sample.program.axes if a.name in ("d", "e")}
+    return reports(sample.program, outputs, target, dtype, sizes, compiler=worker)
+
+
+def clean(found: list[Bound]) -> None:
+    spilled = {b.report.compiled.name: (str(b.config), b.report.compiled.spills) for b in found if b.report.compiled.spills}
+    assert not spilled
+    assert all(b.report.occupancy.programs for b in found)
+
+
+def test_softmax_on_hopper(worker: Worker) -> None:
+    """Both passes: no spills, every product a warp group's, one exponential a score element."""
+    found = bounds("softmax", worker)
+    clean(found)
+    assert {b.phase for b in found} == {"forward", "backward"}
+    paired = [b for b in found if b.paired]
+    assert len(paired) == 3
+    for bound in paired:
+        data = bound.to_json()
+        full = data["loops"][0]
+        assert full["body"] == "full" and [x["body"] for x in data["loops"]] == ["full", "partial"]
+        assert full["products"] and all(op.startswith("HGMMA") for op in full["products"])
+        assert 1 <= full["per_score_element"]["mufu"] < 1.1
+        assert full["per_element"]["others"] < data["loops"][1]["per_element"]["others"]  # masks are in partial tiles alone
+        assert 0 < full["peak_serial"] <= full["peak_overlapped"] <= 1
+        assert json.loads(json.dumps(data)) == data
+
+
+@pytest.mark.parametrize("target", ["cuda:80", "cuda:100", "hip:gfx942"])
+def test_other_targets(target: str, worker: Worker) -> None:
+    (forward, *_) = found = bounds("sigmoid_core", worker, target)
+    clean(found)
+    products = forward.to_json()["loops"][0]["products"]
+    assert products and all(op.startswith({"cuda:80": "HMMA", "cuda:100": "UTCHMMA"}.get(target, "v_mfma")) for op in products)
+
+
+@pytest.mark.parametrize("name", ["reversed_core", "neighborhood2d"])
+def test_default_configurations_do_not_spill(name: str, worker: Worker) -> None:
+    """A sample of the slow test below, at the wider of the usual head dimensions."""
+    clean(bounds(name, worker, width=128))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("width", [64, 128])
+@pytest.mark.parametrize("name", FORMS)
+def test_no_form_spills(name: str, width: int, dtype: str, worker: Worker) -> None:
+    clean(bounds(name, worker, width=width, dtype=dtype, **FORMS[name]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [p.name for p in attncc.patterns()])
+def test_no_shipped_pattern_spills(name: str, worker: Worker) -> None:
+    """Every fused kernel of every shipped pattern, both passes, in the plainest form, bf16, at the sizes the pattern chooses."""
+    try:
+        found = bounds(name, worker)
+    except AttnError as error:
+        assert "no fused kernel" in error.message, error.message
+        return
+    clean(found)
+
+
+def test_every_entry_of_the_table_is_of_a_shipped_structure() -> None:
+    kinds = {row["kind"] for row in table.read(chosen.PATH)}
+    _, sample = open_sample("softmax", None, {})
+    assert set(table.kernels([("softmax", sample.program, ["core"])])) <= kinds
+
+
+def run(*args: str) -> Any:
+    from attncc.cli import app
+
+    return CliRunner().invoke(app, [*args], env={"COLUMNS": "200", "NO_COLOR": "1"})
+
+
+def test_explain_prints_both_passes() -> None:
+    result = run("explain", "sigmoid_core", "--target", "cuda:90", "--size", "d=64", "--size", "e=64")
+    assert result.exit_code == 0, result.output
+    for part in ("forward", "backward", "configuration", "occupancy", "HGMMA", "full tiles", "partial tiles", "overlapped", "mufu"):
+        assert part in result.output
+    assert "fma pipe" in result.output and "barriers" in result.output
+
+
+def test_explain_as_json() -> None:
+    result = run("explain", "linear", "--target", "cuda:80", "--json")
+    assert result.exit_code == 0, result.output
+    data = json.loads(result.stdout)
+    assert data["target"] == "cuda:80" and "backends" in data["decisions"]
+    assert data["kernels"] and all(k["phase"] in ("forward", "backward") and "config" in k for k in data["kernels"])
+    plain = json.loads(run("explain", "linear", "--json").stdout)
+    assert "kernels" not in plain and plain["decisions"] == data["decisions"]
+
+
+def test_the_manifest_holds_the_model(tmp_path: Path) -> None:
+    result = run("compile", "sigmoid_core", "--target", "cuda:90", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    (kernel,) = json.loads((tmp_path / "manifest.json").read_text())["kernels"]
+    model = kernel["model"]
+    assert model["registers"] == kernel["registers"] and model["occupancy"]["programs"] >= 1
+    assert model["loops"][0]["per_score_element"]["matrix"] > 0 and model["loops"][0]["binds"]
+    assert sum(kernel["products"].values()) == sum(n for x in model["loops"] for n in x["products"].values())
