@@ -1,21 +1,19 @@
-"""The gradient protocol on kernels: a forward plan that keeps statistics, and a backward plan for the inputs that need it."""
+"""The gradient protocol on kernels: a forward plan that leaves what the backward pass reads, and a tape of moves in reverse."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
-from typing import TYPE_CHECKING
 
 import torch
+from attncc.backends.eager.evaluate import Evaluator
+from attncc.backends.eager.interpreter import execute
 from attncc.backends.eager.named import Named, aligned
 from attncc.backends.steps import Steps
 
-from attncc.ir.sizes import solve
-from attncc.schedules.backward import Differentiated
+from attncc.ir.nodes import used_by
+from attncc.schedules.backward import Differentiated, Launch, Pull, Tape
 from attncc.schedules.plan import Plan
-
-if TYPE_CHECKING:
-    from attncc.runtime.gradient import Gradient, Saved
 
 Tensors = Mapping[str, torch.Tensor]
 Start = Callable[[Plan, Tensors, torch.dtype], Steps]
@@ -23,16 +21,13 @@ Start = Callable[[Plan, Tensors, torch.dtype], Steps]
 
 
 class KernelGradient:
-    """Forward and backward of one fused attend.
+    """Forward and backward of a program, attends by kernels. start: starts a call of a plan."""
 
-    rest: how inputs without a backward stage are differentiated. start: starts a call of a plan.
-    """
-
-    def __init__(self, made: Differentiated, rest: Gradient, start: Start) -> None:
+    def __init__(self, made: Differentiated, start: Start) -> None:
         from attncc.runtime.gradient import Saved
 
-        self.made, self.rest, self.start = made, rest, start
-        self.saved: tuple[Saved, ...] = tuple(Saved(v.name, v.axes, v.name in made.acc) for v in made.saved)
+        self.made, self.start = made, start
+        self.saved: tuple[Saved, ...] = tuple(Saved(v.name, v.axes, v.name in made.acc, v.kind) for v in made.saved)
 
     def forward(self, inputs: Tensors) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """The outputs, and what is saved."""
@@ -43,42 +38,97 @@ class KernelGradient:
         self, inputs: Tensors, saved: Sequence[torch.Tensor], grads: Tensors, needs: Sequence[str]
     ) -> dict[str, torch.Tensor]:
         """Gradients of the inputs in `needs`; a missing one is zero."""
-        if any(n in self.made.opaque for n in needs):
-            return self.rest.backward(inputs, [], grads, needs)
-        plan, parts = self.made.backward(needs)
-        if not plan.steps:
-            return {}
-        dtype = self._dtype(inputs)
+        tape = self.made.backward(needs, tuple(grads))
         kept = {v.name: t for v, t in zip(self.made.saved, saved, strict=True)}
-        run = self.start(plan, {**inputs, **kept, **self._cotangents(inputs, grads, dtype)}, dtype)
-        run.outputs()
-        found: dict[str, torch.Tensor] = {}
-        for part in parts:
-            array = run.arrays[part.name]
-            extra = [n for n, a in enumerate(part.stored) if a not in part.axes]
-            left = [a for a in part.stored if a in part.axes]
-            array = (array.sum(extra) if extra else array).permute([left.index(a) for a in part.axes])
-            found[part.source] = found[part.source] + array if part.source in found else array
-        return {n: t.reshape(inputs[n].shape) for n, t in found.items()}
+        run = self.start(tape.plan, {**inputs, **kept}, self._dtype(inputs))
+        found = Reversed(self.made, tape, run, grads).cotangents()
+        return {n: found[n].reshape(inputs[n].shape) for n in needs if n in found}
 
     def _dtype(self, inputs: Tensors) -> torch.dtype:
         floats = [inputs[i.name].dtype for i in self.made.program.inputs if i.kind == "float"]
         return reduce(torch.promote_types, floats) if floats else torch.get_default_dtype()
 
-    def _cotangents(self, inputs: Tensors, grads: Tensors, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-        """Cotangents of the outputs with one dim an axis, zeros for those not given."""
-        program = self.made.program
-        sizes = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
-        device = next(iter(inputs.values())).device
-        given = {self.made.grads[o.name]: (o, grads[o.name]) for o in program.outputs if o.name in grads}
-        out: dict[str, torch.Tensor] = {}
-        for value in self.made.given:
-            if value.name in (v.name for v in self.made.saved):
-                continue
-            if value.name not in given:
-                out[value.name] = torch.zeros([sizes[a] for a in value.axes], dtype=dtype, device=device)
-                continue
-            stored, grad = given[value.name]
-            axes = tuple(a for d in stored.dims for a in d)
-            out[value.name] = aligned(Named(grad.to(dtype).reshape([sizes[a] for a in axes]), axes), value.axes)
-        return out
+
+class Reversed:
+    """One backward pass. cots: cotangents of values, one dim an axis."""
+
+    def __init__(self, made: Differentiated, tape: Tape, run: Steps, grads: Tensors) -> None:
+        self.made, self.tape, self.run = made, tape, run
+        self.acc = torch.float64 if run.dtype == torch.float64 else torch.float32
+        self.cots: dict[str, torch.Tensor] = {}
+        for out in made.program.outputs:
+            if out.name in grads:
+                axes = tuple(a for d in out.dims for a in d)
+                self._add(out.value, grads[out.name].reshape([run.sizes[a] for a in axes]), axes, made.forward.arrays[out.value])
+
+    def cotangents(self) -> dict[str, torch.Tensor]:
+        """Those of all values, after every move."""
+        for move in self.tape.moves:
+            if isinstance(move, Launch):
+                self._launch(move)
+            else:
+                self._pull(move)
+        return self.cots
+
+    def _add(self, name: str, array: torch.Tensor, stored: tuple[str, ...], axes: tuple[str, ...]) -> None:
+        """Add to a cotangent an array that is summed over axes beyond the value's."""
+        extra = [n for n, a in enumerate(stored) if a not in axes]
+        left = [a for a in stored if a in axes]
+        array = (array.sum(extra) if extra else array).permute([left.index(a) for a in axes if a in left])
+        if len(left) < len(axes):
+            array = aligned(Named(array, tuple(a for a in axes if a in left)), axes).expand([self.run.sizes[a] for a in axes])
+        self.cots[name] = self.cots[name].to(self.acc) + array if name in self.cots else array
+
+    def _launch(self, move: Launch) -> None:
+        run = self.run
+        for name, grad in move.grads.items():
+            wide = name in self.made.acc
+            run.arrays[grad] = self.cots[name].to(self.acc if wide else run.dtype)
+        for phase in move.phases:
+            for node in phase.before:
+                run.run(node)
+            if phase.definitions or phase.kernels:
+                found = run.launch(phase)
+                for value in phase.values:
+                    run.arrays[value.name] = found[value.name]
+        for part in move.parts:
+            self._add(part.source, run.arrays[part.name], part.stored, part.axes)
+
+    def _pull(self, move: Pull) -> None:
+        """Autograd of one node, computed again from what it reads."""
+        from attncc.runtime.gradient import dispatching
+
+        run, made = self.run, self.made
+        outs = [n for n in move.outs if n in self.cots]
+        if not outs:
+            return
+        with dispatching(), torch.enable_grad():
+            ev = Evaluator(run.sizes, self.acc, run.device)
+            leaves: dict[str, torch.Tensor] = {}
+            for name in sorted(used_by(move.node) & set(run.arrays)):
+                array = run.arrays[name].detach()
+                array = array.to(self.acc) if array.is_floating_point() else array
+                if name in move.wrt:
+                    leaves[name] = array.requires_grad_()
+                ev.values[name] = Named(array, self.tape.plan.arrays[name])
+            execute(ev, move.node, made.program)
+            heads, cots = [], []
+            for name in outs:
+                value = ev.values[name]
+                if isinstance(value, Named) and value.t.requires_grad:
+                    heads.append(value.t)
+                    cots.append(self._like(value, name))
+            got = torch.autograd.grad(heads, list(leaves.values()), cots, allow_unused=True) if heads and leaves else ()
+        for name, g in zip(leaves, got, strict=False):
+            if g is not None:
+                axes = self.tape.plan.arrays[name]
+                self._add(name, g, axes, axes)
+
+    def _like(self, value: Named, name: str) -> torch.Tensor:
+        """The cotangent of a value, with the axes of an array of it."""
+        cot = self.cots[name].to(value.t.dtype)
+        axes = self.tape.axes[name]
+        extra = [n for n, a in enumerate(axes) if a not in value.axes]
+        cot = cot.sum(extra) if extra else cot
+        left = [a for a in axes if a in value.axes]
+        return cot.permute([left.index(a) for a in value.axes]).expand(value.t.shape)

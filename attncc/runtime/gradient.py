@@ -1,7 +1,7 @@
 """How a backend is differentiated: what its forward pass keeps, and its backward pass.
 
 A backend with a backward pass of its own has a method `gradient(program, outputs)` that gives a `Gradient`, or None for programs
-it does not differentiate. Everything else goes through `Recompute`: nothing is kept, the eager backend computes forward again
+without an attend that it differentiates. Those go through `Recompute`: nothing is kept, the eager backend computes forward again
 and autograd does the rest.
 """
 
@@ -22,11 +22,13 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A tensor that the forward pass keeps: one dim an axis; acc: in the accumulation type, else in the dtype of the outputs."""
+    """A tensor that the forward pass keeps: one dim an axis; acc: in the accumulation type, else in the dtype of the outputs;
+    kind: `float`, `int` or `bool`."""
 
     name: str
     axes: tuple[str, ...]
     acc: bool = True
+    kind: str = "float"
 
 
 class Gradient(Protocol):

@@ -133,7 +133,8 @@ class _Kernels:
         shapes = [[math.prod(sizes[a] for a in dim) for dim in dims] for dims in self.stored]
         made = [torch.empty(s, dtype=kinds[k], device=device) for s, k in zip(shapes, self.kinds, strict=True)]
         for item in self.extra:
-            made.append(torch.empty([sizes[a] for a in item.axes], dtype=acc if item.acc else dtype, device=device))
+            kept = kinds | {"float": acc if item.acc else dtype}
+            made.append(torch.empty([sizes[a] for a in item.axes], dtype=kept[item.kind], device=device))
         return made[0] if len(made) == 1 else tuple(made)
 
     def keep(self, ctx: Any, inputs: Any, output: Any) -> None:

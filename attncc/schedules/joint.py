@@ -8,66 +8,55 @@ Where there are fewer grid positions than processors, the tiles are shared out o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
-from ..ir.expr import Expr, Index, Read, walk
+from ..ir.expr import Expr, Index
+from ..ir.nodes import Program as WholeProgram
 from ..ir.pairs import Final, Keys, PairStage, Product, Sum
-from ..passes.differentiate import Part
+from ..passes.differentiate import Part, reads_of
 from ..tile.nodes import Arg, Dot, Program, Reduce, Store
 from ..tile.verify import verify
-from .backward import Differentiated
 from .flash import Body, Flash
 from .place import Scope
-from .plan import Fused, Plan, equal_sizes
+from .plan import Fused, equal_sizes
 
 SHARE = "share"
 """The axis of shares. Its size is the backend's choice."""
 
 
-@dataclass(frozen=True)
-class Joint(Differentiated):
-    """Plans whose backward pass is joint where both sides need one."""
-
-    def backward(self, needs: Collection[str]) -> tuple[Plan, tuple[Part, ...]]:
-        return _joint(self, frozenset(needs))
-
-    def __hash__(self) -> int:
-        return id(self)
+Axes = dict[str, tuple[str, ...]]
 
 
-@lru_cache(maxsize=256)
-def _joint(of: Joint, needs: frozenset[str]) -> tuple[Plan, tuple[Part, ...]]:
-    made, parts = Differentiated.backward(of, needs)
-    if not made.steps:
-        return made, parts
-    step = made.steps[0]
-    assert isinstance(step, Fused)
+def joint(step: Fused, arrays: Axes, parts: tuple[Part, ...], program: WholeProgram) -> tuple[Fused, Axes, tuple[Part, ...]]:
+    """A phase of a backward pass with its two sides in one sweep, where it has both; what the rows get has an axis of shares.
+
+    arrays: axes of values, those of the phase included. parts: how the values add up to gradients.
+    """
     found = pair_of(step.stages)
     if found is None:
-        return made, parts
+        return step, arrays, parts
     rows, keys = (step.stages[n] for n in found)
     share = SHARE
-    while share in {a for axes in made.arrays.values() for a in axes}:
+    while share in {a for axes in arrays.values() for a in axes}:
         share += "_"
     stage = joined(rows, keys)
     names = {f.name for f in rows.finals}
     acc = step.acc | names
-    kernel = lower_joint(stage, rows, share, made.arrays, acc, equal_sizes(of.program))
+    kernel = lower_joint(stage, rows, share, arrays, acc, equal_sizes(program))
     stages = [stage if n == found[1] else s for n, s in enumerate(step.stages) if n != found[0]]
     kernels = [kernel if n == found[1] else k for n, k in enumerate(step.kernels) if n != found[0]]
-    arrays = {**made.arrays, **{f.name: (share, *f.axes) for f in rows.finals}}
+    arrays = {**arrays, **{f.name: (share, *f.axes) for f in rows.finals}}
     values = tuple(replace(v, axes=arrays[v.name]) for v in step.values)
     new = replace(step, stages=tuple(stages), kernels=tuple(kernels), acc=acc, values=values)
-    told = tuple(replace(p, stored=(share, *p.stored)) if p.name in names else p for p in parts)
-    return replace(made, steps=(new,), arrays=arrays), told
+    return new, arrays, tuple(replace(p, stored=(share, *p.stored)) if p.name in names else p for p in parts)
 
 
 def pair_of(stages: tuple[PairStage, ...]) -> tuple[int, int] | None:
     """Two stages that are the two sides of the same pairs: the rows' and the keys'."""
     for a, rows in enumerate(stages):
         for b, keys in enumerate(stages):
-            if a != b and _sides(rows, keys):
+            names = {f.name for f in rows.finals}
+            if a != b and _sides(rows, keys) and not any(names & reads_of(s) for s in stages):
                 return a, b
     return None
 
@@ -81,8 +70,7 @@ def _sides(rows: PairStage, keys: PairStage) -> bool:
     plain = all(len(s.terms) == 1 and s.op == "sum" and not s.scaled for s in rows.sums)
     lets = dict(back.lets)
     agree = all(lets.get(name, expr) == expr for name, expr in there.lets)
-    read = {e.source for _, x in back.lets for e in walk(x) if isinstance(e, Read)}
-    return exchanged and same and plain and agree and not read & {f.name for f in rows.finals}
+    return exchanged and same and plain and agree
 
 
 def joined(rows: PairStage, keys: PairStage) -> PairStage:

@@ -61,12 +61,10 @@ class Cpu:
         return self._runners[key]
 
     def gradient(self, program: Program, outputs: Sequence[str]) -> Gradient | None:
-        """Kernels for both passes of a program that is one fused attend with backward stages; None for others."""
-        from attncc.runtime.gradient import Recompute
-
+        """Both passes of a program with kernels for an attend or more; None where none has backward stages."""
         from .backward import gradient
 
-        return gradient(program, outputs, Recompute(program, self, outputs))
+        return gradient(program, outputs)
 
     def notes(self, program: Program) -> list[tuple[str, str, str]]:
         """(node, decision, reason) of every node, for `explain`."""

@@ -1,9 +1,8 @@
-"""The gradient of one fused attend by generated C."""
+"""Gradients of programs whose attends are differentiated by generated C."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 
 import torch
 from attncc.backends.backward import KernelGradient
@@ -12,7 +11,7 @@ from attncc.backends.steps import Steps
 from attncc.ir.nodes import Program
 from attncc.runtime.gradient import Gradient
 from attncc.schedules.backward import differentiated
-from attncc.schedules.joint import Joint
+from attncc.schedules.joint import joint
 from attncc.schedules.plan import Plan
 
 from . import boxes
@@ -25,7 +24,7 @@ class _Planned(Runner):
     def __init__(self, made: Plan, choose: Choose) -> None:
         self.program, self.outputs, self.choose = made.program, (), choose
         self.plan = made
-        self._loaded = {}
+        self._caches()
 
 
 class _Call(_Run):
@@ -34,15 +33,13 @@ class _Call(_Run):
     def __init__(self, runner: Runner, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
         super().__init__(runner, inputs)
         self.dtype = dtype
-        self.acc = torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def gradient(program: Program, outputs: Sequence[str], rest: Gradient, choose: Choose = boxes.choose) -> Gradient | None:
-    """Kernels for both passes; None for programs without backward stages. choose: the tile sizes of a kernel."""
-    split = differentiated(program, outputs)
-    if split is None:
+def gradient(program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> Gradient | None:
+    """Kernels for both passes; None for programs without an attend that has backward stages. choose: the tile sizes of a kernel."""
+    made = differentiated(program, outputs, joint)
+    if made is None:
         return None
-    made = Joint(**{f.name: getattr(split, f.name) for f in fields(split)})
     runners: dict[int, _Planned] = {}
 
     def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:
@@ -51,4 +48,4 @@ def gradient(program: Program, outputs: Sequence[str], rest: Gradient, choose: C
             known = runners[id(plan)] = _Planned(plan, choose)
         return _Call(known, {n: t.detach() for n, t in inputs.items()}, dtype)
 
-    return KernelGradient(made, rest, start)
+    return KernelGradient(made, start)

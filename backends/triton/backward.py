@@ -1,4 +1,4 @@
-"""The gradient of one fused attend by Triton kernels."""
+"""Gradients of programs whose attends are differentiated by Triton kernels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from .configs import Config
 from .run import Planned, begin
 
 
-def gradient(program: Program, outputs: Sequence[str], rest: Gradient, override: Config | None = None) -> Gradient | None:
-    """Kernels for both passes; None for programs without backward stages. override: tiles of every kernel, for tests."""
+def gradient(program: Program, outputs: Sequence[str], override: Config | None = None) -> Gradient | None:
+    """Kernels for both passes; None for programs without an attend that has backward stages. override: tiles of every kernel, for
+    tests."""
     made = differentiated(program, outputs)
     if made is None:
         return None
@@ -30,4 +31,4 @@ def gradient(program: Program, outputs: Sequence[str], rest: Gradient, override:
             known = runners[id(plan)] = Planned(plan, override)
         return begin(known, inputs, dtype)
 
-    return KernelGradient(made, rest, start)
+    return KernelGradient(made, start)

@@ -1,9 +1,17 @@
-"""The backward pass of an attend, as pair stages.
+"""The backward pass of a fused attend, as pair stages.
 
-`Derivative(program, node)` says what the forward pass keeps (a log-sum-exp a row, the output; never a weight), and for which
-inputs there is a gradient; `backward(needs)` gives the stages for some of them. Anything else raises AttnUnsupportedError.
+`Derivative(node, fusion, name)` takes the stages that `fuse` made. `backward(needs, given)` gives the phases for the gradients of some
+values, from the cotangents of what the attend stores; `kept` is then what the forward pass has to leave (a statistic a row, never a
+weight). What no stage can sum raises AttnUnsupportedError with the reason.
+
+    ends        finals: cotangents of sums and statistics, a row at a time
+    build       stages in reverse: cotangents of scores and weights at a pair
+    statistics  cotangents of what earlier stages computed
+    sums        the last stages, which sum over pairs
+    script      phases, and how their values add up; monomials: when a derivative is a multiple of what is stored
 """
 
-from .build import Backward, Derivative, Part
+from .build import Derivative
+from .script import Backward, Part, Phase, reads_of
 
-__all__ = ["Backward", "Derivative", "Part"]
+__all__ = ["Backward", "Derivative", "Part", "Phase", "reads_of"]

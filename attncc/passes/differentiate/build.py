@@ -1,351 +1,405 @@
-"""Cotangents of a pair, and the stages that sum them over the keys (rows' operands) and over the rows (keys' operands).
+"""The backward pass of an attend: its pair stages run in reverse, each giving cotangents of pairs, which are then summed once.
 
-Per pair, with products x, score S(x, tokens), weight p = exp(S - lse) of an online softmax and mixed weight W(p, x, tokens):
+A stage stores finals, pointwise in sums over its keys. Backward, the cotangents of its finals give those of its sums (ends.py), and
+at a pair
 
-    t = <dO, v>        D = sum over keys of p t dW/dp        ds = p (t dW/dp - D) + exp(S - row lse) dlse
-    dz = t dW/dz + ds dS/dz          for each product and token z, p held fixed
-    dv = sum of W dO                 over the rows
-    dsink = -exp(sink - lse) D       over the rows
+    a sum S = sum of e by, with an operand:  t = <dS, by>,  d e = t,  d by = sum of e dS over the rows
+    without one:                             d e = dS
+    a softmax's weight p = exp(x - lse):     d x = p (d p - D + d lse),  D = sum over its sums of <dS, S>
 
-Plain weights have no p: dz = t dW/dz. Where W is linear in p, D is <dO, o> (Dao et al. 2022), else a sweep of its own. A row
-without a key has lse +inf, so its p is 0 and it adds nothing.
+Cotangents of scores, products and values of rows and keys add up over all stages, and are summed over pairs at the end, in one
+stage a side: over the keys for what rows bring, over the rows for what keys bring. A statistic that an earlier stage computed
+is needed before: what is its own cotangent's sum over pairs. Where the weights e of a sum depend on it as de = alpha e, that is
+alpha <dS, S> on the rows' side and alpha <by, d by> on the keys' side, so it costs nothing (statistics.py); else a stage of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 
 from ...errors import AttnUnsupportedError
 from ...ir.algebra import diff
-from ...ir.expr import ONE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, rebuild, walk
-from ...ir.nodes import Assign, Attend, Program, Value, pair_values, values_of
-from ...ir.pairs import Final, PairStage, Product, Sum, Term, value, value_name
-from ..fuse.algebra import add, is_const, linear, mul, neg, replace_part, tidied
-from ..fuse.pieces import Pieces, collect, local
-from ..fuse.products import Before, plain
-from ..fuse.sweep import statistics
+from ...ir.expr import Apply, Const, Expr, Read, axes_of, walk
+from ...ir.nodes import Assign, Attend
+from ...ir.pairs import Final, PairStage, Product, Sum, value, value_name, values_in
+from ..fuse import Fusion
+from ..fuse.algebra import contains, is_const, mul, neg, replace_part
+from ..fuse.pieces import Kind, Pieces
+from ..fuse.products import plain
+from .ends import INF, Ends, Kept, outer_reads
+from .monomials import monomial, monomials, total
+from .script import Backward, Part, Script, at
 
-Pairs = tuple[tuple[str, Expr], ...]
-
-
-@dataclass(frozen=True)
-class Part:
-    """A share of the gradient of input `source`: the value `name`, summed over its axes beyond `axes`, in their order."""
-
-    source: str
-    name: str
-    stored: tuple[str, ...]
-    axes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Backward:
-    """definitions run before the stages. acc: names of values in the accumulation type."""
-
-    definitions: tuple[Assign, ...]
-    stages: tuple[PairStage, ...]
-    parts: tuple[Part, ...]
-    acc: frozenset[str]
+_CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}
 
 
 class Derivative:
-    """What differentiating an attend needs. Raises AttnUnsupportedError for one without rules here.
+    """What differentiating a fused attend needs. name: gives names for what is kept and for cotangents.
 
-    given: what the backward pass reads beside the inputs: the output's cotangent `grad`, that of the log-sum-exp `grad_lse`, the
-    saved log-sum-exp `lse` (of the scores alone, +inf for a row without a key) and the output; "" where not read. opaque:
-    inputs that depend on both sides of a pair, or are read elsewhere than at its position: no stage here sums their gradients.
+    grads: names of the cotangents of what it stores, by name. kept: what the forward pass has to leave beside that. opaque:
+    values whose gradient is not summed by any stage, with the reason.
     """
 
-    def __init__(self, program: Program, node: Attend) -> None:
-        self.program, self.node = program, node
-        self.taken = {i.name for i in program.inputs} | {v.name for n in program.nodes for v in values_of(n)}
-        self.taken |= {a.name for a in program.axes} | {n for n, _ in (*node.maps, *node.posts)}
-        self.taken |= {n for s in node.segments for n, _ in s.scores}
-        if not node.name or len(node.segments) > 1 or len(node.segments[0].scores) > 1 or node.empty != "zero":
-            raise AttnUnsupportedError("no backward stage for an attend of this form", node.span)
-        before = Before(self.name)
-        self.pieces: Pieces = collect(program, node, before, self.name)
-        if before.assigns:
-            raise AttnUnsupportedError(f"no backward stage through {before.assigns[0].name}", node.span)
-        self.kind = self.pieces.kinds[0]
-        self.lets = self._inlined(self.kind.lets)
-        self.source, self.emitted, weight = self._weights()
-        self.rows = self.pieces.rows
-        self.grad, self.o = self.name(f"d_{node.name}"), node.name
-        self.grad_lse = self.name(f"d_{self.emitted}") if self.emitted else ""
-        self.lse = self.name("lse_kept") if self.source is not None or self.emitted else ""
-        self.delta = self.name("delta") if self.source is not None else ""
-        self._formulas(weight)
+    def __init__(self, node: Attend, fusion: Fusion, name: Callable[[str], str]) -> None:
+        self.node, self.fusion = node, fusion
+        self.pieces: Pieces = fusion.pieces
+        self.finals = {f.name: (k, f) for k, s in enumerate(fusion.stages) for f in s.finals}
+        self.grads = {n: name(f"d_{n}") for n, (_, f) in self.finals.items() if f.kind == "float"}
+        self.kept = Kept(name)
         self.opaque = self._opaque()
-        self.backward([i.name for i in program.inputs if i.kind == "float" and i.name not in self.opaque])
 
-    def name(self, hint: str) -> str:
-        """A fresh name."""
-        new, number = hint, 2
-        while new in self.taken:
-            new, number = f"{hint}{number}", number + 1
-        self.taken.add(new)
-        return new
+    def backward(self, needs: Collection[str], given: Collection[str], name: Callable[[str], str]) -> Backward:
+        """The phases that give the gradients of the values in `needs` from the cotangents of the finals in `given`. name: gives
+        names for what they compute.
 
-    # What is differentiated.
+        Raises AttnUnsupportedError, the message being the reason, where there are none.
+        """
+        for name, why in self.opaque.items():
+            if name in needs:
+                raise AttnUnsupportedError(why, self.node.span)
+        return Reverse(self, set(needs), set(given), name).run()
 
-    def _inlined(self, lets: Pairs) -> dict[str, Expr]:
-        """Scores in terms of products and tokens."""
-        out: dict[str, Expr] = {}
-        for name, expr in lets:
-            out[name] = _filled(expr, out)
+    def rows_of(self, stage: PairStage) -> tuple[str, ...]:
+        """The axes of a stage's rows, in the order in which its finals have them."""
+        over = {a for k in stage.keys for a in (*k.axes, *k.repeat)}
+        if over & set(self.pieces.rows):
+            return tuple(a for a in (*self.pieces.rows, *self.node.over) if a not in over)
+        return self.pieces.rows
+
+    def reads(self) -> list[Read]:
+        """Float values that are read at a pair, operands of products aside."""
+        exprs = [e for kind in self.pieces.kinds for _, e in kind.lets]
+        for stage in self.fusion.stages:
+            exprs += [t.expr for s in stage.sums for t in s.terms] + ([stage.softmax.score] if stage.softmax else [])
+        return [r for r in dict.fromkeys(r for e in exprs for r in outer_reads(e)) if not value_name(r)]
+
+    def side(self, n: int, read: Read) -> str:
+        """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over all other axes), or ""."""
+        axes, rows = set(axes_of(read)), set(self.pieces.rows)
+        if axes <= rows:
+            return "rows"
+        if not axes & set(self.free(n)):
+            return "keys"
+        return "own" if axes >= set(self.pieces.kinds[n].over) and rows - axes else ""
+
+    def free(self, n: int) -> tuple[str, ...]:
+        """Row axes that no operand of the keys has: those summed for the keys' gradients."""
+        kind = self.pieces.kinds[n]
+        shared = {a for p in kind.products for a in axes_of(p.key)} | set(() if kind.mix is None else axes_of(kind.mix))
+        return tuple(a for a in self.pieces.rows if a not in shared)
+
+    def _opaque(self) -> dict[str, str]:
+        out: dict[str, str] = {}
+        for read in self.reads():
+            kinds = [n for n, k in enumerate(self.pieces.kinds) if set(axes_of(read)) <= {*self.pieces.rows, *k.over}]
+            if read.source not in self.finals and not all(self.side(n, read) for n in kinds):
+                what = "has a value for each pair" if plain(read) else "is read at a position that depends on both row and key"
+                for source in _floats(read):
+                    out[source] = f"{source} {what}, and no stage sums its gradient"
         return out
 
-    def _weights(self) -> tuple[Along | None, str, Expr]:
-        """(the softmax, the emit that is its log-sum-exp, the mixed weight), each in terms of scores and tokens."""
-        node = self.node
-        axes = {v.name: v.axes for v in pair_values(node).values()}
-        known: dict[str, Expr] = {n: value(n) for n, _ in node.segments[0].scores}
-        known["admitted"] = TRUE
-        weight: Expr = ONE
-        for name, expr in (*node.maps, *node.posts):
-            weight = known[name] = tidied(local(expr, known, axes, node.span))
-        found = list(dict.fromkeys(statistics(weight, self.pieces.pair_axes)))
-        source = found[0] if found else None
-        if len(found) > 1 or not (source is None or isinstance(source, Along)):
-            raise AttnUnsupportedError("no backward stage for this normalizer", node.span)
-        if source is not None:
-            plainly = source.op == "softmax" and source.cond is None and set(source.axes) == set(node.over)
-            if not plainly or any(isinstance(e, Reduce | Along) for x in (source.body, source.sink) if x for e in walk(x)):
-                raise AttnUnsupportedError("no backward stage for this softmax", node.span)
-        score = source.body if source is not None else value(node.segments[0].scores[0][0])
-        emitted = ""
-        for emit in node.emits:
-            expr = tidied(local(emit.expr, known, axes, node.span))
-            lse = isinstance(expr, Reduce) and expr.op == "lse" and expr.cond is None and set(expr.axes) == set(node.over)
-            if not lse or expr.body != score or emitted or set(emit.axes) != set(self.pieces.rows):  # type: ignore[union-attr]
-                raise AttnUnsupportedError(f"no backward stage for {emit.name}", node.span)
-            emitted = emit.name
-        return source, emitted, weight
 
-    def row(self, name: str) -> Read:
-        """A value of the rows."""
-        return Read(name, tuple(Index(a) for a in self.rows), "float")
-
-    def _formulas(self, weight: Expr) -> None:
-        node, kind = self.node, self.kind
-        score = self.source.body if self.source is not None else value(node.segments[0].scores[0][0])
-        self.score = _filled(score, self.lets)
-        cotangent = Read(self.grad, tuple(Index(a) for a in node.axes), "float")
-        self.products = kind.products
-        self.t: Expr = cotangent
-        if kind.mix is not None:
-            made = Product(self.name("t"), cotangent, kind.mix, self.pieces.feature)
-            self.products, self.t = (*kind.products, made), value(made.name)
-        self.cotangent = cotangent
-        p = value(self.name("weight"))
-        self.linear = self.source is not None and linear(weight, self.source) is not None
-        mixed = mul(weight if self.source is None else replace_part(weight, self.source, p), kind.gain)
-        self.mixed = _filled(mixed, self.lets)
-        self.made: list[tuple[str, Expr]] = []
-        self.ds: Expr | None = None
-        raw: Expr = self.row(self.lse) if self.lse else ONE
-        self.full = raw
-        parts: list[Expr] = []
-        if self.source is not None:
-            if self.source.sink is not None:
-                self.full = Apply("add", (raw, Apply("softplus", (Apply("sub", (self.source.sink, raw)),))))
-            self.made.append((value_name(p), self._exp(self.full)))
-            self.pull = mul(self.t, diff(self.mixed, p))
-            parts.append(mul(p, Apply("sub", (self.pull, self.row(self.delta)))))
-            self.p = p
-        if self.emitted:
-            same = self.source is not None and self.source.sink is None
-            parts.append(mul(p if same else self._exp(raw), self.row(self.grad_lse)))
-        if parts:
-            self.ds = value(self.name("d_score"))
-            self.made.append((value_name(self.ds), parts[0] if len(parts) == 1 else add(*parts)))
-
-    def _exp(self, lse: Expr) -> Expr:
-        """exp(score - lse), at most 1 whatever was rounded."""
-        return Apply("exp", (Apply("min", (Apply("sub", (self.score, lse)), Const(0.0))),))
-
-    def cotangent_of(self, leaf: Read) -> Expr | None:
-        """The cotangent of a product or token at a pair; None where nothing depends on it."""
-        direct, inner = diff(self.mixed, leaf), diff(self.score, leaf)
-        out: Expr = Const(0.0)
-        if not is_const(direct, 0):
-            out = mul(self.t, direct)
-        if self.ds is not None and not is_const(inner, 0):
-            out = _plus(out, mul(self.ds, inner))
-        return None if is_const(out, 0) else out
-
-    # Which inputs.
-
-    def tokens(self) -> tuple[Read, ...]:
-        """Float values that scores, posts or gains read at a pair."""
-        return _reads(self.mixed, self.score)
-
-    def _operands(self) -> list[Read]:
-        mix = [self.kind.mix] if self.kind.mix is not None else []
-        return [r for p in self.kind.products for r in (p.row, p.key)] + mix
-
-    def _side(self, read: Read) -> str:
-        """`rows` or `keys`, where the gradient of a token is summed; "" when a pair has one of its own."""
-        if not plain(read) or len(read.index) != len(axes_of(read)):
-            return ""
-        axes = set(axes_of(read))
-        return "rows" if axes <= set(self.rows) else "keys" if not axes & set(self._free()) else ""
-
-    def _free(self) -> tuple[str, ...]:
-        """Row axes that no operand of the keys has: the ones summed for the keys' gradients."""
-        shared = {a for p in self.kind.products for a in axes_of(p.key)}
-        shared |= set() if self.kind.mix is None else set(axes_of(self.kind.mix))
-        return tuple(a for a in self.rows if a not in shared)
-
-    def _opaque(self) -> frozenset[str]:
-        over = set(self.node.over)
-        for p in self.kind.products:
-            if set(axes_of(p.row)) & over or not plain(p.row) or not plain(p.key):
-                raise AttnUnsupportedError(f"no backward stage for the product of {p.row.source} and {p.key.source}")
-        bad = {r.source for r in self.tokens() if not self._side(r)}
-        if self.source is not None and self.source.sink is not None:
-            bad |= {r.source for r in _reads(self.source.sink) if not plain(r) or not set(axes_of(r)) <= set(self.rows)}
-        return frozenset(bad)
-
-    # The stages.
-
-    def given(self) -> tuple[Value, ...]:
-        """What the backward pass reads beside the inputs."""
-        out = [Value(self.grad, self.node.axes, "float")]
-        out += [Value(n, self.rows, "float") for n in (self.lse, self.grad_lse) if n]
-        return (*out, Value(self.o, self.node.axes, "float")) if self.linear else tuple(out)
-
-    def backward(self, needs: Collection[str]) -> Backward:
-        """The stages for some inputs."""
-        return _Stages(self, needs).run()
+def _floats(read: Read) -> list[str]:
+    return [e.source for e in walk(read) if isinstance(e, Read) and e.kind == "float"]
 
 
-class _Stages:
-    def __init__(self, of: Derivative, needs: Collection[str]) -> None:
-        self.of, self.needs = of, set(needs)
-        self.parts: list[Part] = []
-        self.acc = {n for n in (of.lse, of.delta) if n}
-        self.taken = set(of.taken)
+@dataclass(eq=False)
+class Operand:
+    """What the operand of a term gets from pairs: the sum over the rows of weights times cotangents, for each of `parts`."""
 
-    def name(self, hint: str) -> str:
-        new, number = hint, 2
-        while new in self.taken:
-            new, number = f"{hint}{number}", number + 1
-        self.taken.add(new)
-        return new
+    by: Read
+    parts: list[tuple[Expr, Read]]
+    feature: str
+    ends: Ends
+    sum: Sum
+
+
+@dataclass
+class Entry:
+    """A share of the cotangent of a value at a pair. flow: the term it comes through, where it is alpha times the cotangent of
+    that term times the term."""
+
+    expr: Expr
+    flow: Operand | None = None
+    alpha: Expr = field(default_factory=lambda: Const(1.0))
+
+
+@dataclass
+class Side:
+    """One kind of keys backward: products and values of a pair, the cotangents so far, weights under a known log-sum-exp (to the
+    score and the stored statistic), and what operands with an axis of their own get."""
+
+    kind: Kind
+    products: list[Product]
+    lets: list[tuple[str, Expr]]
+    cots: dict[Read, list[Entry]] = field(default_factory=dict)
+    weights: dict[Read, tuple[Expr, Read]] = field(default_factory=dict)
+    operands: list[Operand] = field(default_factory=list)
+
+
+class Reverse:
+    """One backward pass."""
+
+    def __init__(self, of: Derivative, needs: set[str], given: set[str], name: Callable[[str], str]) -> None:
+        self.of, self.given, self.live = of, given, set(needs)
+        self.stages = of.fusion.stages
+        self.name = name
+        self.script = Script(self.name)
+        self.sides = [Side(k, list(k.products), list(k.lets)) for k in of.pieces.kinds]
+        self.moving = [self._moves(k) for k in range(len(self.stages))]
+        self.tokens: list[Assign] = []
+        self.row_cots: dict[str, list[Expr]] = {}
+        self.title = of.node.name or (of.node.emits[0].name if of.node.emits else "attend")
 
     def run(self) -> Backward:
-        of = self.of
-        operands = {"rows": [p.row for p in of.kind.products], "keys": [p.key for p in of.kind.products]}
-        count = [r.source for r in of._operands()]
-        self.several = {s for s in count if count.count(s) > 1}
-        lets = list(of.made)
-        cot: dict[str, Expr] = {}
-        for p in of.kind.products:
-            found = of.cotangent_of(value(p.name))
-            if found is not None:
-                cot[p.name] = value(self.name(f"d_{p.name}"))
-                lets.append((value_name(cot[p.name]), found))
-        kind = replace(of.kind, products=of.products, lets=(*of.kind.lets, *((n, self._short(e)) for n, e in lets)))
-        self.pieces = replace(of.pieces, kinds=(kind,))
-        stages: list[PairStage] = []
-        for side in ("rows", "keys"):
-            sums: list[tuple[Sum, Read]] = []
-            for p, read in zip(of.kind.products, operands[side], strict=True):
-                if read.source in self.needs and p.name in cot:
-                    by = p.key if side == "rows" else p.row
-                    sums.append(self._sum(read, Term(0, cot[p.name], by), p.over))
-            if side == "keys" and of.kind.mix is not None and of.kind.mix.source in self.needs:
-                sums.append(self._sum(of.kind.mix, Term(0, self._short(of.mixed), of.cotangent), of.pieces.feature))
-            for read in of.tokens():
-                found = of.cotangent_of(read)
-                if read.source in self.needs and of._side(read) == side and found is not None:
-                    sums.append(self._sum(read, Term(0, self._short(found)), ""))
-            if sums:
-                stages.append(self._stage(side, sums))
-        before, first = self._statistics(bool(stages))
-        return Backward(before, (*first, *stages), tuple(self.parts), frozenset(self.acc))
+        from .sums import operands
 
-    def _short(self, expr: Expr) -> Expr:
-        """The expression with scores by name again."""
-        for name, inlined in reversed(list(self.of.lets.items())):
-            if not isinstance(inlined, Read | Const):
-                expr = replace_part(expr, inlined, value(name))
+        for k in reversed(range(len(self.stages))):
+            self._stage(k)
+        operands(self)
+        return self.script.done(tuple(self.tokens))
+
+    # What depends on what is needed.
+
+    def _moves(self, k: int) -> set[str]:
+        """Names of a stage's values that depend on what is needed; its finals become live."""
+        stage = self.stages[k]
+        out: set[str] = set()
+        if stage.softmax and any(self._alive(n, stage.softmax.score) for n in range(len(stage.keys))):
+            out |= {stage.softmax.name, stage.softmax.lse}
+        for s in stage.sums:
+            for t in s.terms:
+                by = t.by is not None and t.by.source in self.live
+                if by or values_in(t.expr) & out or self._alive(t.keys, t.expr):
+                    out.add(s.name)
+        for f in stage.finals:
+            if f.kind == "float" and any(value_name(r) in out or r.source in self.live for r in outer_reads(f.expr)):
+                self.live.add(f.name)
+        return out
+
+    def _alive(self, n: int, expr: Expr) -> bool:
+        """Whether an expression at a pair depends on what is needed."""
+        return any(self.leaf_lives(n, r) for r in outer_reads(expr))
+
+    def leaf_lives(self, n: int, read: Read) -> bool:
+        name, side = value_name(read), self.sides[n]
+        if not name:
+            return any(s in self.live for s in _floats(read))
+        if read in side.weights:
+            score, lse = side.weights[read]
+            return self._alive(n, score) or lse.source in self.live
+        for p in side.kind.products:
+            if p.name == name:
+                return p.row.source in self.live or p.key.source in self.live
+        return any(let == name and self._alive(n, expr) for let, expr in side.kind.lets)
+
+    # One stage.
+
+    def _stage(self, k: int) -> None:
+        stage, moving = self.stages[k], self.moving[k]
+        ends = Ends(k, stage, self.of.rows_of(stage), self.of.kept, self.script)
+        extra: dict[str, list[Expr]] = {}
+        for final in reversed(stage.finals):
+            if final.kind != "float" or final.name not in self.live:
+                continue
+            cotangent = self._cotangent(final, extra.pop(final.name, []))
+            if cotangent is None:
+                continue
+            first = len(ends.tokens)
+            ends.add(final, cotangent, lambda r: value_name(r) in moving or r.source in self.live)
+            for read, expr in ends.tokens[first:]:
+                if any(f.name == read.source for f in stage.finals):
+                    extra.setdefault(read.source, []).append(expr)
+        for read, expr in ends.tokens:
+            if not any(f.name == read.source for f in stage.finals):
+                self._row_token(ends, read, expr)
+        if ends.bars or ends.scalars or ends.lse:
+            for n in range(len(stage.keys)):
+                for s in stage.sums:
+                    if s.name in moving:
+                        self._sum(ends, n, s)
+        self._scores(ends)
+
+    def _cotangent(self, final: Final, extra: list[Expr]) -> Read | None:
+        """The cotangent of a final: what is given, what later stages' finals and pairs add."""
+        from .statistics import statistic
+
+        parts: list[Expr] = [at(self.of.grads[final.name], final.axes)] if final.name in self.given else []
+        parts += extra + self.row_cots.pop(final.name, [])
+        parts += statistic(self, final)
+        return self.script.define(f"d_{final.name}", final.axes, total(parts)) if parts else None
+
+    def _row_token(self, ends: Ends, read: Read, expr: Expr) -> None:
+        """The cotangent of a value that finals read."""
+        if read.source in self.of.finals:
+            self.row_cots.setdefault(read.source, []).append(expr)
+            return
+        axes = tuple(a for a in axes_of(expr) if a in ends.rows or a in axes_of(read))
+        made = self.script.define(f"d_{read.source}", axes, expr)
+        self.give(read, made.source, axes)
+
+    def give(self, read: Read, name: str, stored: tuple[str, ...]) -> None:
+        """A stored value is a share of the gradient of what is read; a read at another position is a definition to differentiate."""
+        axes = axes_of(read)
+        if plain(read) and len(read.index) == len(axes):
+            self.script.parts.append(Part(read.source, name, stored, axes))
+            return
+        token = next((t for t in self.tokens if t.expr == read), None)
+        if token is None:
+            token = Assign(self.name(f"{read.source}_read"), axes, "float", read)
+            self.tokens.append(token)
+        self.script.parts.append(Part(token.name, name, stored, axes))
+
+    def _sum(self, ends: Ends, n: int, s: Sum) -> None:
+        """What a sum's cotangent gives the values at a pair of one kind of keys."""
+        side, bars, scalar = self.sides[n], ends.bars.get(s.name, []), ends.scalar(s)
+        if not bars and scalar is None:
+            return
+        if s.op != "sum":
+            raise AttnUnsupportedError(f"no backward stage for the {s.op} of pair values", self.of.node.span)
+        mask = self._mask(ends.stage, n)
+        for term in s.terms:
+            if term.keys != n:
+                continue
+            expr = self._weighted(ends, n, term.expr)
+            short = self._short(n, s.name, expr)
+            kept = short if mask is None else Apply("where", (mask, short, Const(0.0)))
+            flow: Operand | None = None
+            cot: Expr
+            if term.by is None:
+                assert scalar is not None
+                cot = scalar
+            else:
+                cot = total([mul(gain, self._product(n, d, term.by, s.feature)) for gain, d in bars])
+                flow = Operand(term.by, [(mul(gain, kept), d) for gain, d in bars], s.feature, ends, s)
+                side.operands.append(flow)
+            if mask is not None:
+                cot = Apply("where", (mask, cot, Const(0.0)))
+            self.pull(n, expr, cot, short, flow if mask is None and not s.scaled else None)
+
+    def _mask(self, stage: PairStage, n: int) -> Expr | None:
+        mask = stage.keys[n].mask
+        return None if mask == self.sides[n].kind.mask else mask
+
+    def _weighted(self, ends: Ends, n: int, expr: Expr) -> Expr:
+        """The expression with weights under a known log-sum-exp by name: the softmax's own, and those of earlier stages."""
+        soft = ends.stage.softmax
+        if soft is not None and contains(expr, value(soft.name)):
+            expr = replace_part(expr, value(soft.name), self.own_weight(ends, n))
+        for e in list(walk(expr)):
+            match e:
+                case Apply("exp", (Apply("sub", (score, Read() as lse)),)) if self._is_lse(lse):
+                    expr = replace_part(expr, e, self.weight(n, score, lse, lse, "weight"))
         return expr
 
-    def _sum(self, read: Read, term: Term, feature: str) -> tuple[Sum, Read]:
-        return Sum(self.name(f"d_{read.source}"), (term,), "sum", feature), read
+    def _is_lse(self, read: Read) -> bool:
+        """Whether it is a log-sum-exp that an earlier stage stored, +inf for a row without a key."""
+        if read.source not in self.of.finals:
+            return False
+        final = self.of.finals[read.source][1]
+        return isinstance(final.expr, Apply) and final.expr.op == "where" and final.expr.args[1] == INF
 
-    def _stage(self, side: str, sums: list[tuple[Sum, Read]]) -> PairStage:
-        of = self.of
-        over = of.node.over if side == "rows" else of._free()
-        everything = (*of.rows, *of.node.over)
-        left = tuple(a for a in everything if a not in over)
-        finals: list[Final] = []
-        for s, read in sums:
-            axes = axes_of(read)
-            whole = (*left, s.feature) if s.feature else left
-            direct = set(axes) == set(whole)
-            stored = axes if direct else whole
-            acc = not direct or not s.feature or read.source in self.several
-            finals.append(Final(s.name, stored, "float", value(s.name), acc))
-            self.acc |= {s.name} if acc else set()
-            self.parts.append(Part(read.source, s.name, stored, axes))
-        note = (
-            "gradients of what the rows bring: cotangents of pairs summed over the keys"
-            if side == "rows"
-            else "gradients of what the keys bring: cotangents of pairs summed over the rows, the roles exchanged"
-        )
-        title = f"{of.node.name}_backward_{side}"
-        return self.pieces.stage(title, over, None, tuple(s for s, _ in sums), tuple(finals), (note,))
+    def own_weight(self, ends: Ends, n: int) -> Read:
+        """The weight of a stage's softmax."""
+        soft = ends.stage.softmax
+        assert soft is not None
+        return self.weight(n, soft.score, ends.lse_kept(), ends.statistic(), soft.name)
 
-    def _statistics(self, used: bool) -> tuple[tuple[Assign, ...], list[PairStage]]:
-        """D as a definition or a stage, and the sink's cotangents."""
-        of = self.of
-        source = of.source
-        if source is None:
-            return (), []
-        sinks = [r for r in _reads(source.sink) if r.source in self.needs] if source.sink is not None else []
-        if not used and not sinks:
-            return (), []
-        before: list[Assign] = []
-        stages: list[PairStage] = []
-        if of.linear:
-            body: Expr = mul(of.cotangent, Read(of.o, of.cotangent.index, "float"))
-            feature = of.pieces.feature
-            before.append(Assign(of.delta, of.rows, "float", Reduce("sum", (feature,), body) if feature else body))
-        else:
-            s = Sum(of.delta, (Term(0, self._short(mul(of.p, of.pull))),))
-            final = Final(of.delta, of.rows, "float", value(of.delta), True)
-            note = "the weights are not linear in the softmax, so the mean of their cotangents takes a sweep of its own"
-            title = f"{of.node.name}_backward_mean"
-            stages.append(self.pieces.stage(title, of.node.over, None, (s,), (final,), (note,)))
-        for read in sinks:
-            assert source.sink is not None
-            share = Apply("exp", (Apply("min", (Apply("sub", (source.sink, of.full)), Const(0.0))),))
-            expr = neg(mul(mul(share, of.row(of.delta)), diff(source.sink, read)))
-            name = self.name(f"d_{read.source}")
-            before.append(Assign(name, of.rows, "float", expr))
-            self.acc.add(name)
-            self.parts.append(Part(read.source, name, of.rows, axes_of(read)))
-        if stages and sinks:
-            raise AttnUnsupportedError("no backward stage for a sink under weights that are not linear in it", of.node.span)
-        return tuple(before), stages
+    def weight(self, n: int, score: Expr, lse: Expr, statistic: Read, hint: str) -> Read:
+        """exp(score - lse), at most 1 whatever was rounded. statistic: what lse is computed from."""
+        side = self.sides[n]
+        for known, parts in side.weights.items():
+            if parts == (score, statistic):
+                return known
+        made = self.let(n, hint, Apply("exp", (Apply("min", (Apply("sub", (score, lse)), Const(0.0))),)))
+        side.weights[made] = score, statistic
+        return made
 
+    def let(self, n: int, hint: str, expr: Expr) -> Read:
+        """A value of a pair by name."""
+        side = self.sides[n]
+        for name, known in side.lets:
+            if known == expr:
+                return value(name)
+        made = self.name(hint)
+        side.lets.append((made, expr))
+        return value(made)
 
-def _plus(a: Expr, b: Expr) -> Expr:
-    return b if is_const(a, 0) else Apply("add", (a, b))
+    def _short(self, n: int, hint: str, expr: Expr) -> Expr:
+        """Weights that take more than multiplications by name, so that they are computed once."""
+        ops = {e.op for e in walk(expr) if isinstance(e, Apply)}
+        return expr if ops <= _CHEAP else self.let(n, f"w_{hint}", expr)
 
+    def _product(self, n: int, d: Read, by: Read, feature: str) -> Read:
+        """<d, by>."""
+        side = self.sides[n]
+        for p in side.products:
+            if (p.row, p.key, p.over) == (d, by, feature):
+                return value(p.name)
+        made = Product(self.name("t"), d, by, feature)
+        side.products.append(made)
+        return value(made.name)
 
-def _filled(expr: Expr, lets: Mapping[str, Expr]) -> Expr:
-    """The expression with lets replaced by what they stand for."""
-    name = value_name(expr)
-    return lets[name] if name in lets else rebuild(expr, lambda child: _filled(child, lets))
+    def pull(self, n: int, expr: Expr, cot: Expr, short: Expr | None = None, flow: Operand | None = None) -> None:
+        """Add cot times the derivative of an expression at a pair to the cotangents of what it reads. short: its value by name."""
+        for leaf in outer_reads(expr):
+            if not self.leaf_lives(n, leaf):
+                continue
+            slope = diff(expr, leaf)
+            if is_const(slope, 0):
+                continue
+            entry = Entry(mul(cot, slope if short is None or short == expr else replace_part(slope, expr, short)))
+            if flow is not None:
+                alpha = self._alpha(n, expr, leaf, slope)
+                if alpha is not None:
+                    entry.flow, entry.alpha = flow, alpha
+            self.sides[n].cots.setdefault(leaf, []).append(entry)
 
+    def _alpha(self, n: int, expr: Expr, leaf: Read, slope: Expr) -> Expr | None:
+        """alpha with d expr / d T = alpha expr, for an earlier stage's statistic T that is read as the leaf or inside it."""
+        base = monomial(expr)
+        if leaf in self.sides[n].weights:
+            slope = neg(mul(slope, leaf))
+        elif leaf.source not in self.of.finals:
+            return None
+        out: list[Expr] = []
+        for m in monomials(slope):
+            left = m.over(base)
+            if left is None or values_in(left.expr()) or set(axes_of(left.expr())) - set(self._axes(n, leaf)):
+                return None
+            out.append(left.expr())
+        return total(out)
 
-def _reads(*exprs: Expr) -> tuple[Read, ...]:
-    """Float values from outside that expressions read, each once."""
-    found = (e for expr in exprs for e in walk(expr) if isinstance(e, Read) and e.kind == "float" and "." not in e.source)
-    return tuple(dict.fromkeys(r for r in found if not value_name(r)))
+    def _axes(self, n: int, leaf: Read) -> tuple[str, ...]:
+        return axes_of(self.sides[n].weights[leaf][1] if leaf in self.sides[n].weights else leaf)
+
+    def _scores(self, ends: Ends) -> None:
+        """From the cotangents of weights under this stage's log-sum-exp to those of the score."""
+        soft = ends.stage.softmax
+        if soft is None or soft.name not in self.moving[ends.k]:
+            return
+        own = ends.statistic()
+        ours = {own.source, *(f.name for f in ends.stage.finals)}
+        scaled = [i for x in ends.stage.sums if x.scaled for i in ends.inner.get(x.name, [])]
+        mean = ends.row("delta", scaled + [neg(x) for x in ends.lse]) if scaled else None
+        more = ends.row("d_lse", ends.lse) if ends.lse and not scaled else None
+        for n, side in enumerate(self.sides[: len(ends.stage.keys)]):
+            mine = self.own_weight(ends, n) if mean or more else None
+            for p, (score, lse) in list(side.weights.items()):
+                if lse.source not in ours:
+                    continue
+                parts = [e.expr for e in side.cots.pop(p, [])]
+                if p == mine and more is not None:
+                    parts.append(more)
+                if not parts:
+                    continue
+                inner = total(parts)
+                if p == mine and mean is not None:
+                    inner = Apply("sub", (inner, mean))
+                self._drawn(n, score, mul(p, inner), self._mask(ends.stage, n) if lse == own else None)
+
+    def _drawn(self, n: int, score: Expr, expr: Expr, mask: Expr | None) -> None:
+        if mask is not None:
+            expr = Apply("where", (mask, expr, Const(0.0)))
+        self.pull(n, score, self.let(n, "d_score", expr))
