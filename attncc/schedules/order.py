@@ -17,16 +17,18 @@ from .flash import lower
 from .state import Form, form_of, groups, left_cost, right_cost
 from .state_apply import apply_program
 from .state_chunks import chunk_programs, total_programs
+from .state_sweep import sweep_program
 
 Arrays = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class Right:
-    """kernels: the step's from the right, in order. sizes: of the axes that they add, in sizes that are known. cheaper: when they
+    """kernels: the step's from the right, in order. swept: the same with causal states carried along in one sweep. sizes: of the axes that they add, in sizes that are known. cheaper: when they
     cost less. forms: what was found of each stage that has states."""
 
     kernels: tuple[Tiles, ...]
+    swept: tuple[Tiles, ...]
     sizes: tuple[tuple[str, Expr], ...]
     cheaper: Expr
     forms: tuple[Form, ...]
@@ -70,18 +72,19 @@ def right_order(
         return None
     known = dict(arrays)
     kernels: list[Tiles] = []
+    swept: list[Tiles] = []
     forms: list[Form] = []
     left: Expr = Const(0)
     right: Expr = Const(0)
     for stage in stages:
-        made, form = _stage(stage, known, acc, sizes)
+        made, single, form = _stage(stage, known, acc, sizes)
         kernels += made
-        if form is not None:
-            forms += form
-            for one in form:
-                known |= one.arrays
-                left = Apply("add", (left, left_cost(one.stage, one.sep.causal is not None)))
-                right = Apply("add", (right, right_cost(one)))
+        swept += single
+        forms += form
+        for one in form:
+            known |= one.arrays
+            left = Apply("add", (left, left_cost(one.stage, one.sep.causal is not None)))
+            right = Apply("add", (right, right_cost(one)))
         for final in stage.finals:
             known[final.name] = final.axes
             acc = acc | {final.name} if final.acc else acc
@@ -92,12 +95,14 @@ def right_order(
         added += [(twin, Size(axis)) for twin, axis in form_.sep.twins.items()]
         added.append((form_.chunk, form_.chunks))
     cheaper = TRUE if asked == "right" else Apply("lt", (right, left))
-    return Right(tuple(kernels), tuple(dict.fromkeys(added)), cheaper, tuple(forms))
+    return Right(tuple(kernels), tuple(swept), tuple(dict.fromkeys(added)), cheaper, tuple(forms))
 
 
-def _stage(
-    stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]
-) -> tuple[list[Tiles], list[Form] | None]:
+Found = tuple[list[Tiles], list[Tiles], list[Form]]
+"""Kernels, the same with sweeps, and what was found of stages that have states."""
+
+
+def _stage(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]) -> Found:
     """The kernels of one stage: with states as a whole, or those of its groups of sums that have states."""
     try:
         return _with_states(form_of(stage, arrays, acc, sizes))
@@ -105,19 +110,24 @@ def _stage(
         pass
     parts = groups(stage) if len(stage.keys) == 1 and stage.softmax is None and not stage.keyed else (stage,)
     kernels: list[Tiles] = []
+    swept: list[Tiles] = []
     forms: list[Form] = []
     known = dict(arrays)
     for part in parts if len(parts) > 1 else ():
         try:
-            made, found = _with_states(form_of(part, known, acc, sizes))
-            kernels += made
+            made, single, found = _with_states(form_of(part, known, acc, sizes))
             forms += found
             known |= found[0].arrays
         except AttnUnsupportedError:
-            kernels.append(lower(part, known, acc, sizes))
-    return (kernels, forms) if forms else ([lower(stage, arrays, acc, sizes)], None)
+            made = single = [lower(part, known, acc, sizes)]
+        kernels += made
+        swept += single
+    if forms:
+        return kernels, swept, forms
+    left = [lower(stage, arrays, acc, sizes)]
+    return left, left, []
 
 
-def _with_states(form: Form) -> tuple[list[Tiles], list[Form]]:
-    parts = [apply_program(form, part) for part in groups(form.stage)]
-    return [*chunk_programs(form), *total_programs(form), *parts], [form]
+def _with_states(form: Form) -> Found:
+    made = [*chunk_programs(form), *total_programs(form), *(apply_program(form, part) for part in groups(form.stage))]
+    return made, made if form.sep.causal is None else [sweep_program(form)], [form]

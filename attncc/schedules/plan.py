@@ -10,6 +10,7 @@ from ..ir.expr import Apply, Expr, kind_of, walk
 from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..ir.pairs import PairStage
+from ..ir.sizes import scalar
 from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
 from .flash import lower
@@ -47,8 +48,10 @@ class Fused:
     right: Right | None = None
     fusion: Fusion | None = None
 
-    def chosen(self, sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
-        """The kernels that run for a call's sizes."""
+    def chosen(self, sizes: Mapping[str, int], swept: bool = False) -> tuple[Tiles, ...]:
+        """The kernels that run for a call's sizes. swept: causal states are carried along in one sweep."""
+        if swept and self.right is not None and self.right.chosen(sizes):
+            return self.right.swept
         return self.right.kernels if self.right is not None and self.right.chosen(sizes) else self.kernels
 
     @property
@@ -86,6 +89,8 @@ class Plan:
         for step in self.steps:
             if isinstance(step, Fused) and step.right is not None:
                 out = step.right.extended(out)
+            for axis, size in (pair for k in step.kernels for pair in k.made) if isinstance(step, Fused) else ():
+                out[axis] = int(scalar(size, out))
         return out
 
 

@@ -18,10 +18,14 @@ from .state_chunks import number
 
 def apply_program(form: Form, stage: PairStage) -> Program:
     """The program of some sums of the form's stage. stage: with these sums alone."""
-    return verify(_Apply(form, stage).program())
+    return verify(Apply_(form, stage).program())
 
 
-class _Apply(Flash):
+class Apply_(Flash):
+    """Lowers one stage. shifts: states of two axes are stored times a power of two."""
+
+    shifts = True
+
     def __init__(self, form: Form, stage: PairStage) -> None:
         self.form = form
         super().__init__(replace(stage, notes=(*stage.notes, *_notes(form))), form.arrays, form.acc, form.sizes)
@@ -41,7 +45,7 @@ class _Apply(Flash):
     def _give(self, s: Sum, piece: Piece, state: State, at: Expr | None, out: list[Stmt], first: bool) -> None:
         """A sum gets its piece of a state."""
         place, owner = self.place, self.owner.name
-        shifted = len(state.axes) == 2 and at is not None
+        shifted = self.shifts and len(state.axes) == 2 and at is not None
         factor = mul(Const(1 / SHIFT), piece.row) if shifted else piece.row
         if self.form.sep.rows is not None:
             factor = Apply("where", (self.form.sep.rows, factor, Const(0.0)))
@@ -91,17 +95,17 @@ class _Apply(Flash):
         length = number(place, "chunk_length", self.form.length)
         first, last = value(f"{row}.first", "int"), value(f"{row}.last", "int")
         at, low, high = (value(f"{axis}.{w}", "int") for w in ("chunk", "from", "to"))
-        end = _less(Size(self.form.chunk), ONE)
+        end = less(Size(self.form.chunk), ONE)
         if causal.reverse:
-            whole = Apply("floordiv", (_plus(_most(ZERO, _plus(last, causal.offset)), _less(length, ONE)), length))
-            out.append(Map(at.source, _least(whole, end), (), "int"))
-            out.append(Map(low.source, _most(ZERO, _plus(first, causal.offset)), (), "int"))
-            out.append(Map(high.source, _least(mul(at, length), Size(axis)), (), "int"))
+            whole = Apply("floordiv", (plus(most(ZERO, plus(last, causal.offset)), less(length, ONE)), length))
+            out.append(Map(at.source, least(whole, end), (), "int"))
+            out.append(Map(low.source, most(ZERO, plus(first, causal.offset)), (), "int"))
+            out.append(Map(high.source, least(mul(at, length), Size(axis)), (), "int"))
         else:
-            whole = Apply("floordiv", (_most(ZERO, _plus(first, _plus(causal.offset, ONE))), length))
-            out.append(Map(at.source, _least(whole, end), (), "int"))
+            whole = Apply("floordiv", (most(ZERO, plus(first, plus(causal.offset, ONE))), length))
+            out.append(Map(at.source, least(whole, end), (), "int"))
             out.append(Map(low.source, mul(at, length), (), "int"))
-            out.append(Map(high.source, _least(_plus(last, _plus(causal.offset, ONE)), Size(axis)), (), "int"))
+            out.append(Map(high.source, least(plus(last, plus(causal.offset, ONE)), Size(axis)), (), "int"))
         return at, low, high
 
     def _near(self, low: Expr, high: Expr) -> list[Stmt]:
@@ -119,24 +123,24 @@ class _Apply(Flash):
             return value(name, "int")
 
         skip: Expr = ZERO
-        let(tiles.source, Apply("floordiv", (_most(ZERO, _plus(_less(high, low), _less(box, ONE))), box)))
+        let(tiles.source, Apply("floordiv", (most(ZERO, plus(less(high, low), less(box, ONE))), box)))
         if causal.reverse:
-            ahead = _most(ZERO, _less(_plus(last, causal.offset), low))
-            skip = let(f"{axis}.first_full", Apply("floordiv", (_plus(ahead, _less(box, ONE)), box)))
-            let(full.source, _most(ZERO, _less(Apply("floordiv", (_most(ZERO, _less(high, low)), box)), skip)))
-            tile = Apply("where", (Apply("lt", (counter, skip)), counter, _plus(counter, full)))
+            ahead = most(ZERO, less(plus(last, causal.offset), low))
+            skip = let(f"{axis}.first_full", Apply("floordiv", (plus(ahead, less(box, ONE)), box)))
+            let(full.source, most(ZERO, less(Apply("floordiv", (most(ZERO, less(high, low)), box)), skip)))
+            tile = Apply("where", (Apply("lt", (counter, skip)), counter, plus(counter, full)))
         else:
-            inside = _least(high, _plus(first, _plus(causal.offset, ONE)))
-            let(full.source, Apply("floordiv", (_most(ZERO, _less(inside, low)), box)))
-            tile = _plus(full, counter)
+            inside = least(high, plus(first, plus(causal.offset, ONE)))
+            let(full.source, Apply("floordiv", (most(ZERO, less(inside, low)), box)))
+            tile = plus(full, counter)
         outer = Scope([], self.top.dims, self.top, moving=frozenset(keys.repeat)) if keys.repeat else self.top
         sides = [m for m in (self.form.sep.rows, self.form.sep.keys) if m is not None]
         side = None if not sides else sides[0] if len(sides) == 1 else Apply("and", (sides[0], sides[1]))
         within = Apply("lt", (Index(axis), high if causal.reverse else Size(axis)))
         assert keys.mask is not None
         loops: list[Stmt] = []
-        for masked, count, number_ in ((False, full, _plus(skip, counter)), (True, _less(tiles, full), tile)):
-            start = _plus(low, mul(number_, box))
+        for masked, count, number_ in ((False, full, plus(skip, counter)), (True, less(tiles, full), tile)):
+            start = plus(low, mul(number_, box))
             scope = Scope([], {**outer.dims, axis: dim.name}, outer, own=frozenset({dim.name}))
             self.fill(0, scope, Apply("and", (keys.mask, within)) if masked else side)
             title = "the other tiles, pair by pair" if masked else "tiles of admitted pairs alone that no state covers"
@@ -153,10 +157,10 @@ def _notes(form: Form) -> tuple[str, ...]:
     if form.sep.causal is None:
         return ("from the right, (Q)(K^T V): rows meet the keys' state alone",)
     way = "from the tile's last row on" if form.sep.causal.reverse else "up to the tile's first row"
-    return (f"from the right, (Q)(K^T V), in chunks: the state of whole chunks {way}, then the pairs past it from the left",)
+    return (f"from the right, (Q)(K^T V): the state of the keys {way}, in whole chunks, then the pairs past it from the left",)
 
 
-def _plus(*parts: Expr) -> Expr:
+def plus(*parts: Expr) -> Expr:
     out: Expr = ZERO
     for p in parts:
         if isinstance(out, Const) and isinstance(p, Const):
@@ -168,13 +172,13 @@ def _plus(*parts: Expr) -> Expr:
     return out
 
 
-def _less(a: Expr, b: Expr) -> Expr:
+def less(a: Expr, b: Expr) -> Expr:
     return a if is_const(b, 0) else Apply("sub", (a, b))
 
 
-def _least(a: Expr, b: Expr) -> Expr:
+def least(a: Expr, b: Expr) -> Expr:
     return Apply("min", (a, b))
 
 
-def _most(a: Expr, b: Expr) -> Expr:
+def most(a: Expr, b: Expr) -> Expr:
     return Apply("max", (a, b))

@@ -64,7 +64,7 @@ class _Chunks:
         ]
         left = Apply("max", (ZERO, Apply("sub", (high, low))))
         lets.append(Map(full.source, Apply("floordiv", (left, box)), (), "int"))
-        inits: list[Stmt] = [Init(s.name, self.at(s), Const(0.0)) for s in self.states]
+        inits: list[Stmt] = [Init(s.name, s.axes, Const(0.0)) for s in self.states]
         repeats = (*form.keys.repeat, *form.keys.axes[:-1])
         outer = Scope([], self.top.dims, self.top, moving=frozenset(repeats)) if repeats else self.top
         counter = value("tile.number", "int")
@@ -92,57 +92,54 @@ class _Chunks:
             )
         )  # fmt: skip
 
-    def at(self, state: State) -> tuple[str, ...]:
-        """Dims of a state, the owner's last."""
-        return self.place.sorted(frozenset(state.axes))
-
     def body(self, outer: Scope, cond: Expr | None) -> tuple[Stmt, ...]:
         """What a tile of keys adds to the states."""
         scope = Scope([], {**outer.dims, self.form.axis: self.loop.name}, outer, own=frozenset({self.loop.name}))
         before = set(self.place.taken)
         for state in self.states:
-            self.add(state, scope, cond)
+            add_state(self.place, state, scope, self.loop.name, cond)
         made = {n for stmt in statements(tuple(scope.body)) if (n := defined(stmt))}
         self.place.taken -= made - before
         for name in made:
             self.place.values.pop(name, None)
         return tuple(scope.body)
 
-    def add(self, state: State, scope: Scope, cond: Expr | None) -> None:
-        place, loop = self.place, self.loop.name
-        if len(state.axes) == 2:
-            own = state.axes.index(self.owner.name)
-            a, b = state.operands[1 - own], place.load(state.operands[own], scope, own=True)
-            if is_const(state.key, 1) and cond is None:
-                left = place.load(a, scope, own=True).source
-                cast = ""
-            else:
-                left, cast = self.tile(_kept(mul(a, state.key), cond), scope, (loop, state.axes[1 - own])), b.source
-            scope.body.append(Dot(left, b.source, loop, (state.axes[1 - own], self.owner.name), into=state.name, cast=cast))
-            return
-        expr = mul(state.operands[0], state.key) if state.operands else state.key
-        tile = self.tile(_kept(expr, cond), scope, place.sorted(frozenset({loop, *state.axes})))
-        part = place.name(f"{state.name}_sum")
-        scope.body.append(Reduce(part, "sum", tile, loop, self.at(state)))
-        scope.body.append(Set(state.name, Apply("add", (value(state.name), value(part)))))
-
-    def tile(self, expr: Expr, scope: Scope, dims: tuple[str, ...]) -> str:
-        """A value over some dims, from an expression of the stage."""
-        known = scope.known.get(Read("tile", (expr,), "float"))
-        if known is None:
-            self.place.dims(expr, scope)
-            out = self.place.expr(expr, scope, frozenset(dims))
-            made = self.place.name("operand")
-            scope.body.append(Map(made, out, dims))
-            known = scope.known[Read("tile", (expr,), "float")] = value(made)
-        return known.source
-
     def store(self, state: State) -> tuple[Stmt, ...]:
         index = tuple(Index(a) for a in (*state.grid, self.form.chunk, *state.axes))
-        stmt = Store(self.form.outer(state, True)[0], index, state.name, self.at(state))
+        stmt = Store(self.form.outer(state, True)[0], index, state.name, state.axes)
         if self.owner.name in state.axes:
             return (stmt,)
         return (If(Apply("eq", (value(f"{self.owner.name}.first", "int"), ZERO)), (stmt,)),)
+
+
+def add_state(place: Placer, state: State, scope: Scope, loop: str, cond: Expr | None) -> None:
+    """What a tile of keys adds to a state. cond: which keys count (None: all)."""
+    if len(state.axes) == 2:
+        b = place.load(state.operands[1], scope, own=True)
+        if is_const(state.key, 1) and cond is None:
+            left, cast = place.load(state.operands[0], scope, own=True).source, ""
+        else:
+            expr = _kept(mul(state.operands[0], state.key), cond)
+            left, cast = _tile(place, expr, scope, (loop, state.axes[0])), b.source
+        scope.body.append(Dot(left, b.source, loop, (state.axes[0], state.axes[1]), into=state.name, cast=cast))
+        return
+    expr = mul(state.operands[0], state.key) if state.operands else state.key
+    tile = _tile(place, _kept(expr, cond), scope, (loop, *state.axes))
+    part = place.name(f"{state.name}_sum")
+    scope.body.append(Reduce(part, "sum", tile, loop, state.axes))
+    scope.body.append(Set(state.name, Apply("add", (value(state.name), value(part)))))
+
+
+def _tile(place: Placer, expr: Expr, scope: Scope, dims: tuple[str, ...]) -> str:
+    """A value over some dims, from an expression of the stage."""
+    known = scope.known.get(Read("tile", (expr,), "float"))
+    if known is None:
+        place.dims(expr, scope)
+        out = place.expr(expr, scope, frozenset(dims))
+        made = place.name("operand")
+        scope.body.append(Map(made, out, dims))
+        known = scope.known[Read("tile", (expr,), "float")] = value(made)
+    return known.source
 
 
 def _kept(expr: Expr, cond: Expr | None) -> Expr:
@@ -196,4 +193,4 @@ def _total(form: Form, state: State) -> Program:
     return verify(Program(name, (Dim(owner, (owner,)),), args, (), grid, owner, body, (note,), kind="totals"))
 
 
-__all__ = ["chunk_programs", "number", "total_programs"]
+__all__ = ["add_state", "chunk_programs", "number", "total_programs"]

@@ -239,6 +239,9 @@ class TileList:
 class Program:
     """One kernel: `body` runs for every position of the grid axes and every tile of the dim `owner` ("": the grid alone).
 
+    sweep: "" or `forward` or `reverse`: the owner's tiles at one grid position run one after the other in this order, and the
+    accumulators that `carry` starts live from one tile to the next.
+    made: axes that no array has, with their sizes.
     kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`.
     notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
     of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis.
@@ -255,6 +258,9 @@ class Program:
     shares: str = ""
     kind: str = ""
     lists: tuple[TileList, ...] = ()
+    made: tuple[tuple[str, Expr], ...] = ()
+    sweep: str = ""
+    carry: tuple[Init, ...] = ()
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

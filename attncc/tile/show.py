@@ -23,6 +23,7 @@ def show(program: Program) -> str:
     """The whole program."""
     grid = f", for each {', '.join(program.grid)}" if program.grid else ""
     grid += f", tiles shared out over {program.shares}" if program.shares else ""
+    grid += f", one tile after the other, {program.sweep}" if program.sweep else ""
     lines = [f"kernel {program.name}: a tile of {', '.join(program.dim(program.owner).axes)}{grid}"]
     for dim in program.dims:
         lines.append(f"  dim  {dim.name} is {'all of' if dim.whole else 'a box of'} {', '.join(dim.axes)}")
@@ -32,6 +33,7 @@ def show(program: Program) -> str:
         )
     lines += [f"  number  {s.name} = {_text(s.expr)}" for s in program.scalars]
     lines += [f"  list    {x.tiles}, {x.counts}: tiles of {x.loop} for a tile of {x.owner}, where {_text(x.cond)}" for x in program.lists]
+    lines += [f"  carry   {line}" for init in program.carry for line in _lines(init)]
     lines += [f"  {line}" for stmt in program.body for line in _lines(stmt)]
     lines += [f"  note {note}" for note in program.notes]
     return "\n".join(lines) + "\n"

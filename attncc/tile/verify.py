@@ -5,7 +5,9 @@
 - Dims: a `Map` or `Reduce` has the dims of what it reads; a `Dot` contracts `over` and keeps one dim of each operand.
 - A position is read where it exists: grid axes and repeated axes anywhere inside, tiled axes once their tile is known.
 - A value in its array's own element type feeds products alone.
-- Every output is stored once, outside the loops, or once at each position of the repeated axes around; a sum is added to anywhere, and has the axis that shares out the owner's tiles.
+- Every output is stored once, outside the loops, or once at each position of the repeated axes around; a sum is added to
+  anywhere, and has the axis that shares out the owner's tiles.
+- What is carried from one tile to the next has no dim of the owner, and the tiles have an order.
 """
 
 from __future__ import annotations
@@ -61,6 +63,12 @@ class _Verifier:
         place.scalars = set(program.grid)
         place.axes = {d.axes[0]: d.name for d in program.dims if d.whole}
         place.axes |= dict.fromkeys(self.dims[program.owner].axes, program.owner)
+        if program.carry and program.sweep not in ("forward", "reverse"):
+            raise self.fail("accumulators are carried between tiles in no order")
+        for init in program.carry:
+            self.statement(init, place)
+            if program.owner in init.dims:
+                raise self.fail(f"{init.acc} is carried from one tile to the next, and has the dim of the tiles")
         self.body(program.body, place)
         outs = [a.name for a in program.args if a.role not in ("in", "sum")]
         if sorted(self.stored) != sorted(outs):

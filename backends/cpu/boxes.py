@@ -8,7 +8,7 @@ units; every choice depends on sizes and the machine alone, never on its load or
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from math import ceil, prod
 
@@ -19,6 +19,7 @@ from .visits import Unknown, visits
 KEYS = 64
 """Positions in a tile of keys: a strip's scores stay in the first-level cache with its operand and its sums."""
 STRIPS = 4
+_SWEPT = 48
 _SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48)
 _SAMPLES = 3
 _OWNER, _TILE, _ROW, _COPIED, _POINT, _TEST = 3000.0, 450.0, 12.0, 45.0, 9.0, 3.0
@@ -29,6 +30,8 @@ pairs; of its test."""
 def choose(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, int]:
     """The extent of a tile along each tiled axis. strip: positions of a strip."""
     owner = program.dim(program.owner)
+    if program.sweep:  # what a tile of rows and its keys cost from the left is as much as their state costs
+        return {a: max(1, min(-(-_SWEPT // strip) * strip, sizes[a])) for d in program.dims if not d.whole for a in d.axes}
     loops = [d for d in program.dims if not d.whole and d.name != program.owner]
     plain = {a: n for d in loops for a, n in _square(d, KEYS, sizes).items()}
     usual = _square(owner, strip * (STRIPS if len(owner.axes) == 1 else 1), sizes)
@@ -45,6 +48,11 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, 
     except Unknown:
         return {**plain, **usual}
     return {**plain, **best}
+
+
+def sweeps(programs: Sequence[Program], sizes: Mapping[str, int]) -> bool:
+    """Whether sweeps, which are one piece of work at each grid position, give every processor of the machine something to do."""
+    return all(prod(sizes[a] for a in p.grid) >= (os.cpu_count() or 1) for p in programs if p.sweep)
 
 
 def shares(program: Program, sizes: Mapping[str, int]) -> int:

@@ -67,7 +67,8 @@ class KernelPrinter(Groups):
                 self.readers.setdefault(name, []).append(stmt)
         for axis in (*self.program.grid, *self.owner.axes):
             self.size(axis)
-        self.depth += 1 if self.program.shares else 0
+        self.starting = self._carried()
+        self.depth += 1 if self.one_by_one else 0
         self.body(body)
         lines = self.lines
         arrays = self.program.args
@@ -76,7 +77,7 @@ class KernelPrinter(Groups):
         sizes = tuple(self.sizes)
         tag = self.name
         text = [f"/* {self._about()} */", *self._bytes(boxes), ""]
-        closing = ["    }"] if self.program.shares else []
+        closing = ["    }"] if self.one_by_one else []
         text += [
             f"static void {tag}_owner(const struct call *call, long owner, char *memory)",
             "{",
@@ -88,6 +89,19 @@ class KernelPrinter(Groups):
         ]
         text += self._entry(sizes)
         return Kernel(self.name, "\n".join(text) + "\n", self.program, arrays, sizes, boxes)
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the owner's tiles at one grid position follow one another in a loop."""
+        return bool(self.program.shares or self.program.sweep)
+
+    def _carried(self) -> list[str]:
+        """The statements before that loop."""
+        if not self.program.carry:
+            return []
+        self._early(self.program.carry)
+        made, self.lines = self.lines, []
+        return made
 
     def _about(self) -> str:
         rows = ", ".join(self.owner.axes)
@@ -147,7 +161,7 @@ class KernelPrinter(Groups):
         shares, tiles = self.program.shares, {a: self.names.fresh(f"{a}_tiles") for a in self.owner.axes}
         for axis in self.owner.axes:
             self.line(f"const long {tiles[axis]} = ceil_div({self.size(axis)}, {self.box(axis)});")
-        if not shares:
+        if not self.one_by_one:
             self._starts("owner", tiles)
         for axis in reversed(self.program.grid):
             name = self.names.of("position", axis)
@@ -159,6 +173,14 @@ class KernelPrinter(Groups):
         if shares:
             mine, all_tiles = self.names.of("position", shares), " * ".join(tiles.values())
             self.line(f"for (long next = {mine}; next < {all_tiles}; next += {self.size(shares)}) {{")
+            self.depth += 1
+            self.line("long tile = next;")
+            self._starts("tile", tiles)
+        elif self.program.sweep:
+            self.lines += self.starting
+            all_tiles = " * ".join(tiles.values())
+            ways = {"forward": f"long next = 0; next < {all_tiles}; ++next", "reverse": f"long next = {all_tiles}; next-- > 0;"}
+            self.line(f"for ({ways[self.program.sweep]}) {{")
             self.depth += 1
             self.line("long tile = next;")
             self._starts("tile", tiles)
@@ -201,7 +223,7 @@ class KernelPrinter(Groups):
 
     def _entry(self, sizes: tuple[str, ...]) -> list[str]:
         owners = [self._passed(a, sizes) for a in self.program.grid]
-        if not self.program.shares:
+        if not self.one_by_one:
             owners += [f"ceil_div({self._passed(a, sizes)}, boxes[{list(self.tiled).index(a)}])" for a in self.owner.axes]
         return [
             f"EXPORT int {self.name}(void *const *data, const long *strides, const long *sizes, const double *numbers,",

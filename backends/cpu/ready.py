@@ -73,8 +73,10 @@ class _Preparer:
         self.kinds = {a.name: a.kind for a in program.args}
 
     def run(self) -> Ready:
-        body = self.body(self.program.body, {})
-        return Ready(replace(self.program, body=body), self.values, self.titles, frozenset(self.online))
+        names: Names = {}
+        carry = tuple(s for s in self.body(self.program.carry, names) if isinstance(s, Init))
+        body = self.body(self.program.body, names)
+        return Ready(replace(self.program, body=body, carry=carry), self.values, self.titles, frozenset(self.online))
 
     def body(self, body: tuple[Stmt, ...], names: Names) -> tuple[Stmt, ...]:
         out: list[Stmt] = []

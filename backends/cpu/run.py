@@ -53,11 +53,16 @@ class Runner:
     def loaded(self, sizes: Mapping[str, int], dtype: torch.dtype) -> Loaded:
         """The library for head dimensions and an element type."""
         features = {a: sizes[a] for a in self.plan.features}
-        programs = [p for s in self.plan.steps if isinstance(s, Fused) for p in (*s.definitions, *s.chosen(sizes))]
-        key = (tuple(features.values()), dtype, tuple(p.name for p in programs))
+        programs = [p for s in self.plan.steps if isinstance(s, Fused) for p in (*s.definitions, *self.chosen(s, sizes))]
+        key = (tuple(features.values()), dtype, tuple(p.name + p.sweep for p in programs))
         if key not in self._loaded:
             self._loaded[key] = Loaded(module_of(self.plan, programs, features, dtype), self.program.name, self.choose)
         return self._loaded[key]
+
+    @staticmethod
+    def chosen(step: Fused, sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
+        """The kernels of a step that run for the sizes of a call."""
+        return step.chosen(sizes, swept=step.right is not None and boxes.sweeps(step.right.swept, sizes))
 
     def launches(self, step: Fused, sizes: Mapping[str, int], dtype: torch.dtype) -> tuple[Launch, ...]:
         """The kernels of a step in order, for the sizes of a call."""
@@ -65,7 +70,7 @@ class Runner:
         known = self._launches.get(key)
         if known is None:
             loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
-            for program in (*step.definitions, *step.chosen(sizes)):
+            for program in (*step.definitions, *self.chosen(step, sizes)):
                 if program.shares:
                     found[program.shares] = boxes.shares(program, found)
                 made.append(loaded.launch(program, found, dtype))
