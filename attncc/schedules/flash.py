@@ -45,6 +45,7 @@ from ..tile.nodes import (
 )  # fmt: skip
 from ..tile.verify import verify
 from .base2 import LN2, LOG2E, base2, in_base2, spread, uniform
+from .dilate import dilation, inside_rows, split_stage, split_sums
 from .lists import by_data, listed_loops
 from .place import Placer, Scope
 from .pointwise import inlined, prepared
@@ -84,6 +85,11 @@ class Flash:
     ) -> None:
         self.arrays, self.acc, self.sizes = arrays, acc, sizes
         taken = _names(stage, arrays, more)
+        self.split = dilation(stage, sizes, taken)
+        if self.split is not None:
+            more = split_sums(inside_rows(more, stage.rows), self.split)
+            stage = split_stage(stage, self.split)
+            taken |= {axis for axis, _ in self.split.sizes}
         self.stage, self.more = stage, more = prepared(stage, lambda hint: _fresh(taken, hint), more)
         self.notes = list(stage.notes)
         self.owner = Dim("_".join(stage.rows), stage.rows)
@@ -127,13 +133,18 @@ class Flash:
             body,
             tuple(dict.fromkeys(self.notes)),
             lists=tuple(self.lists),
+            made=() if self.split is None else self.split.sizes,
         )
+
+    def position(self, axis: str) -> Expr:
+        """The position along an axis of an array."""
+        return self.split.positions.get(axis, Index(axis)) if self.split is not None else Index(axis)
 
     def _keys(self, number: int) -> list[Stmt]:
         """The loops over one kind of keys: full tiles, then the rest, inside the repeated axes."""
         keys, loop = self.stage.keys[number], self.loops[number]
         outer = Scope([], self.top.dims, self.top, moving=frozenset(keys.repeat)) if keys.repeat else self.top
-        ranges = tile_ranges(keys.mask, self.stage.rows, keys.axes, self.sizes)
+        ranges = tile_ranges(keys.mask, self.stage.rows, keys.axes, self.sizes, self.split)
         if keys.mask is not None and by_data(keys.mask, (*self.stage.rows, *keys.axes)):
             self.notes += [*ranges.notes[:1], f"a list made from the data says which tiles of {', '.join(keys.axes)} a tile visits"]
             bodies = [self._body(number, outer, mask, mask is not None) for mask in (None, ranges.residual)]
@@ -219,7 +230,7 @@ class Flash:
                 name = place.name(final.name)
                 end.body.append(Map(name, out, dims, final.kind))
                 place.define(name, dims, end, final.kind)
-            stores.append(Store(final.name, tuple(Index(a) for a in final.axes), name, dims))
+            stores.append(Store(final.name, tuple(self.position(a) for a in final.axes), name, dims))
             stored[final.name] = stage_value(name)
         end.body += stores  # a value lives until it is stored, and strips of rows are stored last
 

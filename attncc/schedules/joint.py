@@ -139,5 +139,5 @@ class _Body(Body):
             by = self.place.load(term.by, self.scope, own=True)
             dims = (self.loop, s.feature)
             self.scope.body.append(Dot(tile, by.source, self.owner, (self.loop, s.feature), out=part, cast=by.source))
-        index = (Index(self.flash.share), *(Index(a) for a in final.axes))
+        index = (Index(self.flash.share), *(self.flash.position(a) for a in final.axes))
         self.scope.body.append(Store(final.name, index, part, dims, add=True))

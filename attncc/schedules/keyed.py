@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from ..ir.expr import Apply, Const, Expr, Index, Size
-from ..ir.pairs import Keyed, PairStage, Sum, Term
+from ..ir.expr import Expr, Index
+from ..ir.pairs import Keyed, PairStage, Term
 from ..tile.nodes import Arg, Program, Store
+from .dilate import inside_rows
 from .flash import Body, Flash
 from .place import Scope
 
@@ -29,8 +30,7 @@ class KeyedFlash(Flash):
     def __init__(
         self, stage: PairStage, arrays: Mapping[str, tuple[str, ...]], acc: frozenset[str], sizes: Mapping[str, Expr]
     ) -> None:
-        rows = tuple(_guarded(k.sum, stage.rows) for k in stage.keyed)
-        super().__init__(stage, arrays, acc, sizes, rows)
+        super().__init__(stage, arrays, acc, sizes, inside_rows(tuple(k.sum for k in stage.keyed), stage.rows))
         self.share = SHARE
         taken = {a for axes in arrays.values() for a in axes} | {a for k in stage.keyed for a in k.axes}
         while self.share in taken | {*stage.rows, *stage.grid}:
@@ -43,17 +43,6 @@ class KeyedFlash(Flash):
         made = super().program()
         sums = tuple(Arg(k.name, (self.share, *k.axes), "float", "sum", True) for k in self.stage.keyed)
         return replace(made, args=(*made.args, *sums), grid=(*made.grid, self.share), shares=self.share)
-
-
-def _guarded(s: Sum, rows: tuple[str, ...]) -> Sum:
-    """The sum with 0 for rows beyond the last: a tile may overhang, and nothing else asks."""
-    inside: Expr | None = None
-    for axis in rows:
-        test = Apply("lt", (Index(axis), Size(axis)))
-        inside = test if inside is None else Apply("and", (inside, test))
-    if inside is None:
-        return s
-    return replace(s, terms=tuple(Term(t.keys, Apply("where", (inside, t.expr, Const(0.0))), t.by) for t in s.terms))
 
 
 class _Body(Body):

@@ -10,6 +10,7 @@ from ..ir.expr import TRUE, ZERO, Apply, Const, Expr, Read, Size, rebuild
 from ..passes.masks import Cursor, Let, Search, analyse, loops
 from ..passes.masks.plan import Statement
 from ..tile.nodes import value
+from .dilate import Dilation
 
 _WORDS = (
     (r"\.piece(\d*)\.tiles$", r".full_tiles\1"),
@@ -38,11 +39,13 @@ class Ranges:
     notes: tuple[str, ...]
 
 
-def tile_ranges(mask: Expr | None, rows: tuple[str, ...], keys: tuple[str, ...], sizes: Mapping[str, Expr]) -> Ranges:
-    """Which tiles of the keys a tile of rows visits."""
-    plan = analyse(mask, rows, keys, sizes, split=False)
+def tile_ranges(
+    mask: Expr | None, rows: tuple[str, ...], keys: tuple[str, ...], sizes: Mapping[str, Expr], split: Dilation | None = None
+) -> Ranges:
+    """Which tiles of the keys a tile of rows visits. split: how the axes are split, which are then those that it was made from."""
+    plan = analyse(mask, rows, keys, sizes, split=False) if split is None else split.plan
     walk = plan.forward
-    nest = loops(walk, {a: value(f"{a}.box", "int") for a in keys})
+    nest = loops(walk, {a: value(f"{a}.box", "int") for a in walk.loop})
     made: dict[str, Expr] = {}
     heads = [_simple(s, made) for s, _ in nest.outer]
     outer = [_cursor(c, made) for _, c in nest.outer]
@@ -51,7 +54,40 @@ def tile_ranges(mask: Expr | None, rows: tuple[str, ...], keys: tuple[str, ...],
     part = _cursor(nest.part, made) if walk.count else None
     test = None if walk.test == TRUE else _named(walk.test, made)
     notes = plan.notes if mask is not None else ()
-    return Ranges(tuple(heads), tuple(outer), full, part, test, _named(walk.residual or TRUE, made), notes)
+    out = Ranges(tuple(heads), tuple(outer), full, part, test, _named(walk.residual or TRUE, made), notes)
+    return out if split is None else _in_ranks(out, split)
+
+
+def _in_ranks(found: Ranges, of: Dilation) -> Ranges:
+    """The same over ranks and groups."""
+
+    def name(text: str) -> str:
+        axis, _, rest = text.partition(".")
+        return f"{of.axis(axis)}.{rest}" if rest else text
+
+    def changed(statements: tuple[Statement, ...]) -> tuple[Statement, ...]:
+        out: list[Statement] = []
+        for s in statements:
+            if isinstance(s, Search):
+                low, high, cond = (of.renamed(e) for e in (s.low, s.high, s.cond))
+                out.append(Search(name(s.name), of.axis(s.axis), low, high, cond))
+            else:
+                out.append(Let(name(s.name), of.renamed(s.expr)))
+        return tuple(out)
+
+    def cursor(c: Cursor) -> Cursor:
+        starts = tuple(of.renamed(e) for e in c.starts)
+        return Cursor(name(c.counter), of.renamed(c.count), changed(c.statements), tuple(map(of.axis, c.axes)), starts)
+
+    return Ranges(
+        tuple(changed(part) for part in found.heads),
+        tuple(cursor(c) for c in found.outer),
+        None if found.full is None else cursor(found.full),
+        None if found.part is None else cursor(found.part),
+        None if found.test is None else of.renamed(found.test),
+        of.renamed(found.residual),
+        found.notes,
+    )
 
 
 def _cursor(cursor: Cursor, made: dict[str, Expr]) -> Cursor:

@@ -248,8 +248,8 @@ class Memory(Frame):
 
     def store(self, stmt: Store) -> None:
         arg, value = self.program.arg(stmt.arg), self.values[stmt.tile]
-        dims = tuple(dict.fromkeys(d for x in stmt.index for d in (self._dim(x) or None,) if d)) or value.dims
-        dims = value.dims if stmt.add else dims
+        plain = [self._dim(x) for x in stmt.index if self._dim(x)]
+        dims = tuple(dict.fromkeys([*plain, *(d for d in value.dims if d not in plain)])) if not stmt.add else value.dims
         place = self.place_of(arg, stmt.index, dims, False)
         self.line(f"/* {arg.name} */")
         simple = arg.kind == "float" and set(dims) == set(value.dims) and len(dims) == 2 and self._simple(place, dims)

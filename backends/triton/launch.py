@@ -64,6 +64,7 @@ class _Launch:
             text = self.names.of("array", arg)
             lines.append(f"    {text} = {text}.to(element)")
         lines += self._sizes()
+        lines += [f"    {self._size(axis)} = {number(size, self._size)}" for axis, size in self._added()]
         device = f"{self.names.of('array', next(iter(self.inputs)))}.device" if self.inputs else "device"
         for kernel in self.kernels:
             lines += self._run(kernel, device)
@@ -102,13 +103,18 @@ class _Launch:
                 lines.append(f"    {', '.join(p[0] for p in pairs)} = {', '.join(p[1] for p in pairs)}")
         return lines
 
+    def _added(self) -> dict[tuple[str, Expr], None]:
+        """Axes that kernels add, with their sizes."""
+        return dict.fromkeys(pair for k in self.kernels for pair in k.program.made)
+
     def _extra(self) -> tuple[str, ...]:
         """Axes whose sizes no array has."""
         known = {a for arg in self.inputs.values() for a in arg.axes}
         asked = [a for k in self.kernels for a in k.sizes]
         asked += [a for k in self.kernels for s in k.program.scalars for a in _sizes_in(s.expr)]
         asked += [a for arg in self.made.values() for a in arg.axes]
-        known |= {k.program.shares for k in self.kernels}
+        known |= {k.program.shares for k in self.kernels} | {axis for axis, _ in self._added()}
+        asked += [a for _, size in self._added() for a in _sizes_in(size)]
         return tuple(a for a in dict.fromkeys(asked) if a not in known)
 
     def _shares(self, kernel: Kernel, tiles: list[str]) -> list[str]:

@@ -99,7 +99,7 @@ CONVERT_ROW(keep_row, real, real, as_is)
         } \
     }
 
-/* to[at[lane] + row * step] = from[row][lane]. */
+/* to[at[lane] + row * step] = from[row][lane]; at < 0: outside, nothing. */
 #define STORE_COLUMNS(name, type, convert, row) \
     APART void name(type *to, const long *at, long lanes, long rows, long step, const real *restrict from) \
     { \
@@ -109,10 +109,12 @@ CONVERT_ROW(keep_row, real, real, as_is)
                 vreal square[LANES_COUNT]; \
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = load(from + (r + l) * STRIP + first); \
                 transpose(square); \
-                for (long l = 0; first + l < last; ++l) row(to + at[first + l] + r, (const real *)&square[l], LANES); \
+                for (long l = 0; first + l < last; ++l) \
+                    if (at[first + l] >= 0) row(to + at[first + l] + r, (const real *)&square[l], LANES); \
             } \
             for (; r < rows; ++r) \
-                for (long l = first; l < last; ++l) to[at[l] + r * step] = convert(from[r * STRIP + l]); \
+                for (long l = first; l < last; ++l) \
+                    if (at[l] >= 0) to[at[l] + r * step] = convert(from[r * STRIP + l]); \
         } \
     }
 
