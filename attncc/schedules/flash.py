@@ -48,7 +48,7 @@ from .base2 import LN2, LOG2E, base2, in_base2, spread, uniform
 from .dilate import dilation, inside_rows, split_stage, split_sums
 from .lists import by_data, listed_loops
 from .place import Placer, Scope
-from .pointwise import inlined, prepared
+from .pointwise import gates, inlined, prepared, vanishes
 from .ranges import tile_ranges
 
 MINUS_INF = Const(float("-inf"))
@@ -262,6 +262,7 @@ class Body:
         self.before = set(self.place.taken)
         terms = [t.expr for x in (*self.stage.sums, *flash.more) for t in x.terms if t.keys == number]
         score = [self.stage.softmax.score] if self.stage.softmax else []
+        self.gates = gates(keys, terms)
         self.reads = Counter(value_name(e) for x in (*terms, *score, *(b for _, b in keys.lets)) for e in walk(x))
 
     def emit(self) -> None:
@@ -302,6 +303,8 @@ class Body:
             if let == name:
                 dims = self.place.dims(expr, self.scope)
                 out = self.place.expr(in_base2(self._inlined(expr)), self.scope)
+                if name in self.gates and self.admitted is not None:
+                    out = self._kept(out, Const(0.0))
                 self.scope.body.append(Map(name, out, self.place.sorted(dims)))
                 self.place.define(name, self.place.sorted(dims), self.scope)
                 return
@@ -422,7 +425,10 @@ class Body:
         return made
 
     def _vanishes(self, expr: Expr) -> bool:
-        """Whether the term is 0 for pairs that are not admitted without asking: the softmax's own weight."""
+        """Whether the term is 0 for pairs that are not admitted without asking: the softmax's own weight, or a value masked
+        before."""
+        if any(vanishes(self.keys, expr, gate) for gate in self.gates):
+            return True
         return self.stage.softmax is not None and value_name(expr) == self.stage.softmax.name
 
 

@@ -3,6 +3,7 @@
     factors    a factor that no key changes leaves its sum:   sum of u x  is  u sum of x
     shared     a value with a transcendental in it that several sums read gets a name; every other one is put in its place
     p (1 - p)  becomes p - p p, one multiply-add and exact in it
+    gates      a value whose 0 makes a term 0 is masked once, not every term
 
 The stage's meaning stays, the order of its products and sums aside.
 """
@@ -13,13 +14,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from ..ir.expr import Apply, Expr, axes_of, kind_of, rebuild, walk
+from ..ir.expr import Apply, Const, Expr, Read, Size, axes_of, kind_of, rebuild, walk
 from ..ir.pairs import Keys, PairStage, Sum, Term, value, value_name, values_in
 from ..passes.fuse.algebra import factors, is_const, mul, product, replace_part
 
 _COSTLY = frozenset(
     """exp exp2 expm1 log log2 log1p sin cos tanh erf sigmoid silu gelu gelu_tanh softplus logsigmoid elu sqrt rsqrt""".split()
 )
+
+_FINITE = frozenset({"add", "sub", "mul", "neg", "tanh", "sigmoid", "min", "max", "to_float"})
 
 Fresh = Callable[[str], str]
 
@@ -60,6 +63,41 @@ def inlined(keys: Keys, expr: Expr) -> Expr:
         return visit(lets[name]) if name in lets else rebuild(e, visit)
 
     return visit(expr)
+
+
+# Values that are 0 for pairs that are not admitted.
+
+
+def gates(keys: Keys, terms: Iterable[Expr]) -> frozenset[str]:
+    """Lets that end a term where they are 0, so that masking them masks the term."""
+    terms, products = list(terms), {p.name for p in keys.products}
+    of_pairs = [name for name, body in keys.lets if values_in(inlined(keys, body)) & products]
+    return frozenset(name for name in of_pairs if any(vanishes(keys, t, name) for t in terms))
+
+
+def vanishes(keys: Keys, expr: Expr, gate: str) -> bool:
+    """Whether an expression is 0 where the let `gate` is, without infinity times 0: what stands beside the gate is made of
+    products and of values that the gate does not read (it may subtract an infinite one)."""
+    inside = set(walk(inlined(keys, value(gate))))
+
+    def finite(e: Expr) -> bool:
+        if isinstance(e, Read):
+            return e not in inside or value_name(e) in {p.name for p in keys.products}
+        return isinstance(e, Const | Size) or (isinstance(e, Apply) and e.op in _FINITE and all(map(finite, e.args)))
+
+    def zero(e: Expr) -> bool:
+        match e:
+            case Read():
+                return value_name(e) == gate
+            case Apply("mul", (a, b)):
+                return (zero(a) and (zero(b) or finite(b))) or (zero(b) and finite(a))
+            case Apply("add" | "sub", (a, b)):
+                return zero(a) and zero(b)
+            case Apply("neg", (a,)):
+                return zero(a)
+        return False
+
+    return zero(expr)
 
 
 # Factors that no key changes.
