@@ -300,10 +300,13 @@ def _enough_memory(device: str) -> Iterator[None]:
 
 
 def _merged(rows: list[Row]) -> list[Row]:
-    """Rows of one name, of several contestants, become one."""
+    """Rows of one name become one where each holds one contestant: those of memory and first calls."""
     out: list[Row] = []
-    for _, same in itertools.groupby(rows, lambda row: row.name):
+    for (_, kind), same in itertools.groupby(rows, lambda row: (row.name, row.kind)):
         first, *more = same
+        if kind == "time":
+            out += [first, *more]
+            continue
         for row in more:
             for into, other in ((first.extra, row.extra), (first.seconds, row.seconds), (first.absent, row.absent)):
                 into.update(other)  # type: ignore[attr-defined]

@@ -1,11 +1,14 @@
-"""A run as a table: lines of cells from the results alone, for a terminal and for the README."""
+"""A run as a table: lines of cells from the results alone, for a terminal and for the README. `python -m attncc.bench.table FILE.json`
+prints one."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .results import Met, Results, Row
+from .results import Met, Results, Row, read
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -133,3 +136,7 @@ def plain(found: Results) -> str:
         if against or value or goal:
             out.append("    " + "  ".join(part for part in (against, value, f"goal {goal}" if goal else "", verdict) if part))
     return "\n".join([*out, score(found)])
+
+
+if __name__ == "__main__":
+    print(plain(read(Path(sys.argv[1]))))

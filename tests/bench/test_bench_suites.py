@@ -1,0 +1,360 @@
+"""The suites: what they compute, how they count, what they say about peers that fail, dry runs, tables, plots, the README."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from attncc.bench import cpu, gpu, plot, readme, run, table
+from attncc.bench.cases import Case, Goal
+from attncc.bench.check import Reference, results
+from attncc.bench.forms import Form, Mask, Problem
+from attncc.bench.peers import PEERS, Absent, Peer, Setting
+from attncc.bench.results import Met, Results, Row, read, write
+from attncc.bench.timing import Clock, ratio, times
+from attncc.bench.work import BACKWARD, BOTH, FORWARD, work
+from attncc.errors import AttnUnsupportedError, AttnValueError
+
+ROOT = Path(__file__).resolve().parents[2]
+MASKS = [Mask(), Mask("causal"), Mask("window", 5), Mask("neighborhood", 3, (6, 7))]
+TINY = Case(Form("softmax"), 1, 2, 48, 16, goals=(Goal("sdpa", 1.1),))
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=str)
+def test_pairs_are_counted_as_the_mask_admits(mask: Mask) -> None:
+    dense = mask.dense(42, "cpu")
+    assert mask.pairs(42) == (42 * 42 if dense is None else int(dense.sum()))
+
+
+def test_work() -> None:
+    problem = Problem(Form("softmax", Mask("causal")), 2, 3, 10, 16)
+    assert work(problem, FORWARD).flops == 2 * 3 * 55 * 4 * 16
+    assert work(problem, BOTH).flops == work(problem, FORWARD).flops + work(problem, BACKWARD).flops == 2 * 3 * 55 * 14 * 16
+    assert work(problem, FORWARD).bytes == 4 * (2 * 3 * 10 * 16) * 4
+    linear = Problem(Form("linear", Mask("causal")), 1, 1, 10, 16)
+    assert work(linear, FORWARD).flops == 10 * 4 * 16 * 16, "linear in positions"
+    assert work(problem, FORWARD).floor(1e3, 1e30) == pytest.approx(2 * 3 * 55 * 4 * 16 / 1e3)
+
+
+def _forms() -> dict[str, tuple[Case, str]]:
+    out = {}
+    for suite in (cpu.suite().tiny(), gpu.suite().tiny()):
+        for case in suite.cases:
+            for name in case.contestants:
+                if not name.startswith("attncc"):
+                    out[f"{case.form.weights} {case.form.mask} {name}"] = case, name
+    return out
+
+
+@pytest.mark.parametrize(("case", "name"), _forms().values(), ids=_forms())
+def test_peers_compute_what_they_say(case: Case, name: str) -> None:
+    case = dataclasses.replace(case, what=FORWARD, dtype="float32", heads=0)
+    reference = Reference(case, "cpu")
+    try:
+        run = PEERS[name].build(reference.problem, Setting("eager", "eager"))
+        found = results(run, reference.tensors, FORWARD)
+    except Absent:
+        pytest.fail("a suite names a peer that does not compute the form")
+    except RuntimeError as error:
+        assert name in ("sdpa cudnn", "sdpa efficient") and "No viable backend" in str(error), "only GPUs have them"
+        return
+    verdict = reference.verdict(found, PEERS[name].computes(case.form))
+    assert verdict.ok, verdict.words()
+
+
+def test_peers_say_what_they_do_not_compute() -> None:
+    linear = Problem(Form("linear", Mask("causal")), 1, 1, 64, 16)
+    for name, reason in (("flex", "softmax"), ("eager", "chunked")):
+        with pytest.raises(Absent, match=reason):
+            PEERS[name].build(linear, Setting("eager", "eager"))
+    with pytest.raises(Absent, match="GiB"):
+        PEERS["eager"].build(Problem(Form("softmax"), 4, 16, 2**15, 64), Setting("eager"))
+    with pytest.raises(Absent, match="linear"):
+        PEERS["chunked"].build(Problem(Form("softmax"), 1, 1, 64, 16), Setting("eager"))
+
+
+def test_every_row_of_the_issue_is_there() -> None:
+    """One case for each what, mask and head dimension, with the goals that were set."""
+    goals = {(c.form.weights, str(c.form.mask), c.d, c.dtype, c.what, g.against): g.ratio for c in cpu.suite().cases for g in c.goals}
+    for d in (64, 128):
+        for mask in ("full", "causal"):
+            assert goals["softmax", mask, d, "float32", FORWARD, "sdpa"] == 1.1
+            assert goals["softmax", mask, d, "float32", BOTH, "sdpa"] == 1.0
+        for weights in ("sigmoid", "relu", "gaussian"):
+            assert goals[weights, "full", d, "float32", FORWARD, "attncc softmax"] == 1.0
+            assert goals[weights, "full", d, "float32", FORWARD, "eager"] == 4.0
+        assert goals["sigmoid", "full", d, "float32", BOTH, "eager"] == {64: 2.2, 128: 1.6}[d]
+        for mask in ("sliding window 64", "neighborhood 13x13 on 56x56"):
+            assert goals["softmax", mask, d, "float32", FORWARD, "flex"] == 5.0
+            assert goals["softmax", mask, d, "float32", FORWARD, "eager"] == 10.0
+        assert goals["softmax", "full", d, "bfloat16", FORWARD, "sdpa"] == 1.0
+    assert goals["linear", "causal", 64, "float32", BOTH, "chunked"] == 2.0
+    assert {(m.peer, m.case.what) for m in cpu.suite().memory if m.limit} == {("attncc", FORWARD), ("attncc", BOTH)}
+    assert [(f.cold, f.cached) for f in cpu.suite().first if f.peer == "attncc"] == [(2.0, 0.05)]
+    names = [c.name for c in (*cpu.suite().cases, *gpu.suite().cases)]
+    assert len(names) == len(set(names))
+
+
+# ------------------------------------------------------------------------------------------------------------ timing
+
+
+def test_rounds_are_interleaved_and_inputs_rotate() -> None:
+    seen: list[str] = []
+    made: dict[str, list[Callable[[], object]]] = {
+        "a": [lambda: seen.append("a0"), lambda: seen.append("a1")], "b": [lambda: seen.append("b")],
+    }  # fmt: skip
+    found = Clock(least=3, most=3).rounds(made, 0.0)
+    assert seen == ["a0", "b", "a1", "b", "a0", "b", "a1", "b"]
+    assert {name: len(values) for name, values in found.items()} == {"a": 3, "b": 3}
+
+
+def test_ratios_are_those_of_rounds() -> None:
+    found = {"own": [1.0, 10.0, 2.0], "peer": [2.0, 20.0, 4.0]}
+    assert ratio(found, "peer", "own").median == ratio(found, "peer", "own").low == 2.0, "a slow round slows both"
+    assert times(found)["own"].median == 2.0
+
+
+# ------------------------------------------------------------------------------------------------------------ runs
+
+
+def _session(case: Case, kind: str = "quick") -> Row:
+    suite = dataclasses.replace(cpu.suite().tiny(), backend="eager", cases=(case,))
+    session = run._Session(suite, kind, Clock(least=2, most=2), 0.0, 60.0, 1e9)
+    return session.timed(case)
+
+
+def test_a_row() -> None:
+    row = _session(TINY)
+    assert set(row.times) == {"attncc", "sdpa"} and row.times["attncc"]["median"] > 0
+    assert row.floor and row.reached == pytest.approx(row.floor / row.times["attncc"]["median"])
+    assert row.gemm and row.flops == work(TINY.problem("cpu"), FORWARD).flops
+    (goal,) = row.goals
+    assert goal.against == "sdpa" and goal.found == row.ratios["sdpa"]["median"] and goal.met == (goal.found >= 1.1)
+    assert "within tolerance" in row.notes["attncc"]
+
+
+def _wrong(problem: Problem, setting: Setting) -> Callable[..., torch.Tensor]:
+    right = problem.call("eager")
+
+    def spoiled(*tensors: torch.Tensor) -> torch.Tensor:
+        out = right(*tensors).clone()
+        out[0, 1, 5, 3] += 0.01
+        return out
+
+    return spoiled
+
+
+def _breaks(problem: Problem, setting: Setting) -> Callable[..., torch.Tensor]:
+    right, calls = problem.call("eager"), []
+
+    def run(*tensors: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        if len(calls) > 2:
+            raise RuntimeError("no more\nthan this")
+        return right(*tensors)
+
+    return run
+
+
+@pytest.mark.parametrize("what", [FORWARD, BOTH])
+def test_a_wrong_peer_is_no_peer_and_a_wrong_attncc_misses(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    case = dataclasses.replace(TINY, what=what)
+    monkeypatch.setitem(PEERS, "sdpa", Peer(_wrong))
+    row = _session(case)
+    assert "sdpa" not in row.times and row.absent["sdpa"].startswith("wrong: o is off by 1.0e-02")
+    assert row.goals[0].met is None and "wrong" in row.goals[0].why
+    monkeypatch.undo()
+    monkeypatch.setitem(PEERS, "attncc", Peer(_wrong))
+    row = _session(case)
+    assert "attncc" in row.absent and not row.ratios and row.reached is None
+    assert row.goals[0].met is False, "a wrong result fails the case"
+    assert "missed" in table.plain(_results(row))
+
+
+def test_a_peer_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(problem: Problem, setting: Setting) -> Callable[..., torch.Tensor]:
+        raise ValueError("not today\n  at line 3")
+
+    case = dataclasses.replace(TINY, peers=("eager", "oracle"))
+    monkeypatch.setitem(PEERS, "sdpa", Peer(refuses))
+    monkeypatch.setitem(PEERS, "oracle", Peer(_breaks))
+    row = _session(case)
+    assert row.absent == {"sdpa": "ValueError: not today", "oracle": "RuntimeError: no more"}
+    assert set(row.times) == {"attncc", "eager"}, "the others are timed without it"
+    text = table.plain(_results(row))
+    assert "sdpa  ValueError: not today  goal 1.1 x  not judged" in text and "oracle  RuntimeError: no more" in text
+
+
+def test_a_yardstick_is_compared_with_its_own_oracle() -> None:
+    case = Case(Form("sigmoid"), 1, 2, 48, 16, goals=(Goal("attncc softmax", 1.0),))
+    row = _session(case)
+    assert row.computes == {"attncc softmax": "softmax"} and "attncc softmax" in row.ratios
+
+
+def test_some_heads_are_enough_to_find_an_error() -> None:
+    case = Case(Form("softmax"), 2, 4, 32, 16, heads=2)
+    reference = Reference(case, "cpu")
+    assert reference.heads == [0, 7]
+    out = reference.problem.call("eager")(*reference.tensors[:3])
+    assert reference.verdict([out], case.form).ok
+    out[1, 3, 7, 2] += 1
+    assert not reference.verdict([out], case.form).ok
+    out[1, 3, 7, 2] = torch.nan
+    assert "NaN" in reference.verdict([out], case.form).words()
+
+
+def test_a_stand_in_for_the_oracle_is_checked_against_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(Form("linear", Mask("causal")), 1, 2, 128, 16, what=BOTH, reference="chunked")
+    reference = Reference(case, "cpu")
+    found = results(reference.problem.call("eager"), reference.tensors, BOTH)
+    assert reference.verdict(found, case.form).ok
+    monkeypatch.setitem(PEERS, "chunked", Peer(_wrong))
+    with pytest.raises(AssertionError, match="no reference"):
+        Reference(case, "cpu").verdict(found, case.form)
+
+
+def test_dry_runs_measure_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "dry.json"
+    found = run.run_suite("cpu", "dry", path=path, only="neighborhood")
+    assert [row.absent for row in found.rows] == [{}, {}]
+    text = path.read_text()
+    data = json.loads(text)
+    assert data["kind"] == "dry" and not data["gemm"] and data["bandwidth"] is None
+    assert all(not row["times"] and not row["ratios"] and row["floor"] is None for row in data["rows"])
+    assert all(g["found"] is None and g["met"] is None for row in data["rows"] for g in row["goals"])
+    assert table.title(found).startswith("DRY RUN") and "0 of 4 goals met, 4 not judged" in table.plain(found)
+    with pytest.raises(AttnValueError, match="no ratios"):
+        plot.png(found, tmp_path / "dry.png")
+    with pytest.raises(AttnValueError, match="no results"):
+        readme.block(found, "dry.json")
+
+
+def test_the_gpu_suite_runs_dry() -> None:
+    found = run.run_suite("gpu", "dry", only="softmax, causal, N 64, D 16, bf16, backward")
+    row = found.rows[0]
+    assert set(row.times) == {"attncc", "sdpa flash", "flex"}, row.absent
+    assert set(row.absent) == {"sdpa cudnn"}
+    with pytest.raises(AttnUnsupportedError, match="needs a CUDA GPU"):
+        if torch.cuda.is_available():
+            raise AttnUnsupportedError("needs a CUDA GPU")
+        run.suite_of("gpu", "full")
+
+
+def test_rows_over_the_limit_are_listed() -> None:
+    found = run.run_suite("cpu", "dry", limit=0.0, only="neighborhood")
+    assert all("the limit of 0 s is over" in row.absent["attncc"] for row in found.rows) and not found.complete
+    with pytest.raises(AttnValueError, match="no row"):
+        run.run_suite("cpu", "dry", only="nonesuch")
+
+
+def test_memory_of_a_process(tmp_path: Path) -> None:
+    """A process finds memory that a call takes: sdpa's math form keeps n x n values, its flash form does not."""
+    from attncc.bench import child
+
+    extra = child.measure("memory", "cpu", 1, True)["extra"]
+    assert abs(extra) < 2**20
+
+
+# ------------------------------------------------------------------------------------------------------------ showing
+
+
+def _results(*rows: Row, kind: str = "full") -> Results:
+    device = {"processor": "a | processor", "threads": 2}
+    return Results("cpu", kind, "2026-01-01", device, {"torch": "2.13"}, {"float32": 1.5e11}, 2e10, 10.0, True, list(rows))
+
+
+def _spread(value: float) -> dict[str, float]:
+    return {"median": value, "low": value * 0.9, "high": value * 1.1, "rounds": 5}
+
+
+ROWS = (
+    Row(
+        "one", "time", FORWARD, 10, 10, 1e11, 0.01, 0.5,
+        {"attncc": _spread(0.02), "sdpa": _spread(0.03)}, {"sdpa": _spread(1.5)}, {"flex": "too slow"}, {}, {},
+        goals=[Met("sdpa", 1.1, 1.5, True), Met("flex", 5.0, None, None, "too slow")],
+    ),
+    Row("two", "memory", extra={"attncc": 2**20, "sdpa": 2**22}, goals=[Met("attncc", 2**24, 2**20, True)]),
+    Row("three", "first call", seconds={"attncc": {"cold": 2.5, "cached": 0.01}}, goals=[
+        Met("attncc", 2.0, 2.5, False, "cold"), Met("attncc", 0.05, 0.01, True, "cached"),
+    ]),
+)  # fmt: skip
+
+
+def test_results_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "some" / "results.json"
+    write(_results(*ROWS), path)
+    assert read(path) == _results(*ROWS)
+    path.write_text("{}")
+    with pytest.raises(AttnValueError, match="no results"):
+        read(path)
+    with pytest.raises(AttnUnsupportedError, match="cannot be read"):
+        read(tmp_path / "none.json")
+
+
+def test_tables() -> None:
+    text = table.plain(_results(*ROWS))
+    for part in ("one: 20 ms, 50% of the floor", "sdpa  1.50 x (1.35 to 1.65)  goal 1.1 x  met", "flex  too slow  goal 5 x  not judged",
+                 "1.0 MiB", "cold 2.5 s", "goal at most 2 s  missed", "3 of 5 goals met, 1 not judged", "150 GFLOP/s"):  # fmt: skip
+        assert part in text, part
+    assert table.table(_results(*ROWS)).row_count == len(list(table.lines(_results(*ROWS))))
+
+
+def test_plot(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    plot.png(_results(*ROWS), tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_readme_block(tmp_path: Path) -> None:
+    text, results_file = tmp_path / "README.md", tmp_path / "benchmarks" / "results" / "cpu-1.json"
+    write(_results(*ROWS), results_file)
+    text.write_text("before\n<!-- bench cpu: none -->\nold\n<!-- bench end -->\nafter\n")
+    for _ in range(2):
+        readme.update(results_file, text)
+        new = text.read_text()
+        assert new.startswith("before\n<!-- bench cpu: benchmarks/results/cpu-1.json -->\n3 of 5 goals met")
+        assert new.endswith("<!-- bench end -->\nafter\n") and "old" not in new and "benchmarks/results/cpu.png" in new
+    text.write_text("no place")
+    with pytest.raises(AttnValueError, match="no place"):
+        readme.update(results_file, text)
+
+
+@pytest.mark.parametrize("suite", ["cpu", "gpu"])
+def test_the_readme_agrees_with_its_json(suite: str) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = readme.marked(text, suite)
+    assert found is not None
+    file = found["file"]
+    if file == "none":
+        assert "no measurement" in found[0].lower()
+        return
+    assert found[0] == readme.block(read(ROOT / file), file)
+    assert (ROOT / file).parent.joinpath(f"{suite}.png").exists()
+
+
+# ------------------------------------------------------------------------------------------------------------ the command
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from attncc.cli import app
+
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def invoke(*args: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["bench", *args])
+        return done.exit_code, done.output
+
+    code, output = invoke("--suite", "cpu", "--quick", "--only", "bf16", "--json", str(tmp_path / "a.json"))
+    assert code == 0, output
+    assert "tiny sizes: no results" in output and "sdpa" in output and read(tmp_path / "a.json").kind == "quick"
+    assert invoke("--suite", "tpu")[0] == 1
+    assert invoke()[0] == 2 and invoke("softmax", "--suite", "cpu")[0] == 2 and invoke("softmax", "--dry")[0] == 2
+    monkeypatch.chdir(tmp_path)
+    code, output = invoke("--suite", "cpu", "--publish")
+    assert code == 1 and "checkout" in output
