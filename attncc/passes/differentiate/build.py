@@ -55,8 +55,8 @@ class Derivative:
 
         Raises AttnUnsupportedError, the message being the reason, where there are none.
         """
-        for name, why in self.opaque.items():
-            if name in needs:
+        for opaque, why in self.opaque.items():
+            if opaque in needs:
                 raise AttnUnsupportedError(why, self.node.span)
         return Reverse(self, set(needs), set(given), name).run()
 
@@ -75,13 +75,13 @@ class Derivative:
         return [r for r in dict.fromkeys(r for e in exprs for r in outer_reads(e)) if not value_name(r)]
 
     def side(self, n: int, read: Read) -> str:
-        """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over all other axes), or ""."""
+        """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over fewer row axes), or ""."""
         axes, rows = set(axes_of(read)), set(self.pieces.rows)
         if axes <= rows:
             return "rows"
         if not axes & set(self.free(n)):
             return "keys"
-        return "own" if axes >= set(self.pieces.kinds[n].over) and rows - axes else ""
+        return "own" if axes >= set(self.pieces.kinds[n].over) and set(self.free(n)) - axes else ""
 
     def free(self, n: int) -> tuple[str, ...]:
         """Row axes that no operand of the keys has: those summed for the keys' gradients."""
@@ -307,12 +307,12 @@ class Reverse:
         return self.weight(n, soft.score, ends.lse_kept(), ends.statistic(), soft.name)
 
     def weight(self, n: int, score: Expr, lse: Expr, statistic: Read, hint: str) -> Read:
-        """exp(score - lse), at most 1 whatever was rounded. statistic: what lse is computed from."""
+        """exp(score - lse): at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass). statistic: what lse is computed from."""
         side = self.sides[n]
         for known, parts in side.weights.items():
             if parts == (score, statistic):
                 return known
-        made = self.let(n, hint, Apply("exp", (Apply("min", (Apply("sub", (score, lse)), Const(0.0))),)))
+        made = self.let(n, hint, Apply("exp", (Apply("sub", (score, lse)),)))
         side.weights[made] = score, statistic
         return made
 

@@ -147,10 +147,11 @@ class Ends:
             if factor is not None and factor in m.factors:
                 left = m.over(base)
                 m = m if left is None else Monomial(m.guards, (*left.factors, at(final.name, final.axes)))
-            left = None if gain is None else m.over(gain)
-            if gain is not None and left is not None:
+            part = gain
+            while part is not None and (left := m.over(part)) is not None:
                 rows = tuple(a for a in final.axes if a in self.rows)
-                m = left.times(self.kept.keep(self.k, self.stage, rows, f"{final.name}_gain", gain.expr()))
+                m = left.times(self.kept.keep(self.k, self.stage, rows, f"{final.name}_gain", gain.expr() if gain else ONE))
+                part = Monomial((), part.factors)
             out.append(self._settled(m.expr(), pair))
         return total(out)
 

@@ -64,7 +64,7 @@ def operands(rev: Reverse) -> None:
             elif where == "keys":
                 keys.add(read, "", Term(0, expr))
             elif where == "own":
-                over = tuple(a for a in rev.of.pieces.rows if a not in axes_of(read))
+                over = tuple(a for a in rev.of.free(n) if a not in axes_of(read))
                 own = next((g for g in groups if g.kinds == (n,) and g.over == over), None)
                 if own is None:
                     own = _Group("keys", (n,), over)
