@@ -37,7 +37,7 @@ def search(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from attncc.backends.triton import chosen, table
-    from attncc.backends.triton.machine import Worker, parse_target
+    from attncc.backends.triton.machine import Kept, parse_target
     from attncc.backends.triton.space import Setting
     from attncc.errors import AttnValueError
 
@@ -53,16 +53,16 @@ def search(
     kernels = {k: v for k, v in table.kernels(_programs(files or [], options.parse_params(param))).items() if only in k}
     todo = list(table.works(kernels, widths, dict.fromkeys(settings)))
     where = chosen.PATH if path == "shipped" else Path(path) if path else None
-    known = {chosen.key_of(e): e for e in table.read(where)} if where and check else {}
+    known = table.read(where) if where and check else []
     made: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        worker = stack.enter_context(Worker())
+        worker = stack.enter_context(Kept())
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         progress = stack.enter_context(Progress(*columns, console=err(), disable=not err().is_terminal, transient=True))
         bar = progress.add_task("", total=len(todo))
         for work in todo:
             progress.update(bar, description=work.label)
-            old = known.get(chosen.key_of(work.entry({})))
+            old = table.nearest(work, known)
             entry = table.checked(work, old, worker) if old else None
             entry = entry or table.searched(
                 work, lambda: worker, limit,

@@ -24,12 +24,13 @@ from attncc.schedules.plan import Fused, Plan, Torch, plan
 from .bounds import feature_sizes
 from .host import number
 from .kernel import Kernel
-from .machine import Compiled, Report, Worker, parse_target, units_of
+from .machine import Compiled, Kept, Report, parse_target, units_of
 from .machine.mix import mixes
 from .machine.mix import to_json as model_data
 from .module import Module
 from .names import Names
 from .run import launch_name
+from .search import Compiler
 from .settle import BITS, Settled, settle
 
 
@@ -42,20 +43,20 @@ def write(
     sizes: Mapping[str, int] | None = None,
     title: str = "",
     name: str = "",
-    worker: Worker | None = None,
+    worker: Compiler | None = None,
 ) -> dict[str, Any]:
     """Write the files of a pattern into a folder and give the manifest.
 
-    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. worker: a compiling process to
-    use, else one is started. Raises AttnUnsupportedError when a node of the pattern cannot be a kernel, or the compiler refuses
-    one.
+    sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. worker: a compiler, else a process
+    is started for what the disk cache has not. Raises AttnUnsupportedError when a node of the pattern cannot be a kernel, or the
+    compiler refuses one.
     """
     name = name or program.name
     made = plan(program, outputs)
     _whole(made)
     given = dict(sizes or {})
     features = feature_sizes(made, given)
-    with nullcontext(worker) if worker else Worker() as compiler:
+    with nullcontext(worker) if worker else Kept() as compiler:
         done = settle(made, features, target, dtype, compiler, title or name)
     module = replace(done.module, text=f"{done.module.text}\n\n{entry(made, done.module, name, title)}")
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from attncc.schedules.backward import differentiated
 from attncc.schedules.plan import Plan, plan
 
 from .configs import Config
-from .machine import Report, Worker, parse_target
+from .machine import Kept, Report, parse_target
 from .machine.mix import to_json
 from .search import Compiler
 from .settle import settle
@@ -64,7 +64,7 @@ def reports(
     """
     parse_target(target)
     if compiler is None:
-        with Worker() as worker:
+        with Kept() as worker:
             return reports(program, outputs, target, dtype, sizes, compiler=worker, heard=heard)
     out: list[Bound] = []
     for phase, made in phases(program, outputs):

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -48,12 +49,14 @@ def installed() -> str:
 
 
 def lookup(of: Traits, setting: Setting) -> list[Config]:
-    """Entries for a kernel, the nearest first: its own structure and width, then wider ones, then narrower ones that still fit."""
-    rows = [(k, c) for k, c in entries().items() if k[1] == setting.target and k[2] == setting.bits and k[3] == of.key]
+    """Entries for a kernel, the nearest first: its own structure, then the same with other pointwise work, more before less; of
+    those its own width, then wider ones, then narrower ones that still fit."""
+    kinds = {of.key: 0} | {replace(of, work=of.work * 2**n if n > 0 else of.work >> -n).key: (n < 0) * 4 + abs(n) for n in (1, 2, -1, -2)}
+    rows = [(k, c) for k, c in entries().items() if k[1] == setting.target and k[2] == setting.bits and k[3] in kinds]
     here = installed()
 
-    def distance(item: tuple[Key, Config]) -> tuple[bool, bool, int, str]:
+    def distance(item: tuple[Key, Config]) -> tuple[int, bool, bool, int, str]:
         key, _ = item
-        return key[4] < of.width, key[0] != here, abs(key[4] - of.width), key[0]
+        return kinds[key[3]], key[4] < of.width, key[0] != here, abs(key[4] - of.width), key[0]
 
     return list(dict.fromkeys(c for _, c in sorted(rows, key=distance) if allowed(of, c, setting)))[:3]

@@ -18,13 +18,20 @@ from attncc.tile.nodes import Dim, Program
 @dataclass(frozen=True, slots=True, order=True)
 class Config:
     """owner, loop: positions of a tile. warps, stages: of Triton. described: operands are read through tensor descriptors where
-    the target has them and the tensors allow it; else through pointers."""
+    the target has them and the tensors allow it; else through pointers.
+
+    inside: with `described`, the kernel makes the descriptors of what its loops load from pointers, in scratch memory, instead of
+    taking them as arguments: fewer instructions a load, a little work at the start of a program. Legal where `described` is.
+    rest: stages of the loops over partial tiles, 0 as in the other loops; 1 takes fewer registers. Legal everywhere.
+    """
 
     owner: int
     loop: int
     warps: int
     stages: int
     described: bool = True
+    inside: bool = False
+    rest: int = 0
 
     def __str__(self) -> str:
         base = f"{self.owner} x {self.loop}, {self.warps} warps, {self.stages} stage{'s' if self.stages > 1 else ''}"
@@ -53,6 +60,8 @@ class Config:
             number = getattr(made, name)
             if number < 1 or number & (number - 1):
                 raise AttnValueError(f"'{name}' of a configuration must be a power of two, found {number}")
+        if made.rest < 0:
+            raise AttnValueError(f"'rest' of a configuration must be at least 0, found {made.rest}")
         if made.stages < 1:
             raise AttnValueError(f"'stages' of a configuration must be at least 1, found {made.stages}")
         return made

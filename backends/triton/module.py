@@ -14,6 +14,7 @@ from .intrinsics import definitions
 from .kernel import Kernel, print_kernel
 from .launch import Launch, print_launch
 from .names import Names
+from .style import style_of
 
 _PROMOTED = '''
 def promoted(*tensors):
@@ -42,6 +43,19 @@ def described(tensor):
     steps = [stride * tensor.element_size() for stride in tensor.stride()]
     fits = steps[-1] == tensor.element_size() and all(s > 0 and s % 16 == 0 for s in steps[:-1]) and tensor.data_ptr() % 16 == 0
     return tensor if fits else tensor.contiguous()
+'''
+
+
+_SCRATCH = '''
+def scratch(size, alignment, stream):
+    """Memory for the descriptors that a kernel makes."""
+    return torch.empty(size, dtype=torch.int8, device="cuda")
+'''
+
+_FAR = '''
+def far(*arrays):
+    """Whether an offset along an axis of one of these (array, axis) takes more than 32 bits."""
+    return any(tensor.stride(axis) * tensor.shape[axis] >= 2**31 for tensor, axis in arrays)
 '''
 
 
@@ -91,7 +105,7 @@ def print_module(
             name = names.fresh(f"{program.name}_kernel")
             config = override.get(name) if isinstance(override, Mapping) else override
             config = config or candidates(program, own_features, target, bits, descriptors)[0]
-            kernel = print_kernel(program, own_features, name, descriptors and config.described)
+            kernel = print_kernel(program, own_features, name, style_of(config, target, bits, descriptors))
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
             own.append(kernel)
         kernels += own
@@ -108,7 +122,9 @@ def print_module(
         *(kernel.text for kernel in kernels),
         _PROMOTED.strip() + "\n",
         _COMPUTED.strip() + "\n",
-        *([_DESCRIBED.strip() + "\n"] if any(k.descriptors for k in kernels) else []),
+        *([_DESCRIBED.strip() + "\n"] if any(k.descriptors or k.made for k in kernels) else []),
+        *([_SCRATCH.strip() + "\n"] if any(k.made for k in kernels) else []),
+        *([_FAR.strip() + "\n"] if any(k.far for k in kernels) else []),
         *(launch.text for launch in launches),
     ]
     text = "\n\n".join(part for part in parts if part)

@@ -22,13 +22,15 @@ from attncc.tile.nodes import Dot, Program, statements
 
 from .ahead import request
 from .configs import Config
-from .machine import Compiled, Failed, Report, Request, analyse
+from .machine import Compiled, Failed, LoopReport, Report, Request, analyse
 from .machine.instructions import Kind
+from .machine.mix import mixes
+from .machine.model import GROUP_WARPS
 from .module import Group, Module, print_module
 from .space import Setting, allowed, exposed, moved_bytes, neighbours, ordered, overhang
 from .traits import Traits, loops_of, traits
 
-VERSION = 1
+VERSION = 2
 """Changes when the search or the model would choose otherwise."""
 
 _FIRST = [
@@ -114,15 +116,31 @@ def model(made: Compiled, program: Program, features: Mapping[str, int], setting
 
 
 def rank(report: Report, of: Traits, config: Config, setting: Setting) -> tuple[float, ...]:
-    """Best first: it fits, nothing is spilled, clocks a score element, instruction slots."""
-    steady, estimate = report.steady, report.estimate
-    if steady is None or estimate is None:
+    """Best first: it fits, nothing is spilled, clocks a score element, instruction slots.
+
+    The clocks are what orders configurations, not a bound. Units that are about as busy as the one that binds get in each other's
+    way: their clocks are added in the third power. Groups of four warps take turns: a program's own, which wait for each other at
+    barriers, hide their work on pairs but for one of them; other programs on the same SM fill what is left.
+    """
+    loop, fits = _counting(report, of), report.occupancy.programs
+    if loop is None or not fits:
         return (2.0, 0.0, 0.0, 0.0)
-    if not steady.elements:  # no matrix instructions: clocks of an iteration over its pairs
-        estimate /= config.owner * config.loop
-    clocks = (estimate + exposed(config, setting, report.occupancy.programs)) * overhang(of, config)
-    slots = steady.clocks.get("issue", 0.0) / (steady.elements or config.owner * config.loop)
+    elements = loop.elements or config.owner * config.loop
+    busy = sum(clocks**3 for clocks in loop.clocks.values()) ** (1 / 3)
+    groups = max(1, report.compiled.total_warps // GROUP_WARPS, report.groups)
+    turns = (loop.phases[0] + loop.phases[1] / groups) / fits
+    clocks = (max(busy, turns) / elements + exposed(config, setting, fits)) * overhang(of, config)
+    slots = loop.clocks.get("issue", 0.0) / elements
     return (float(report.compiled.spills > 0), float(report.compiled.spills), float(f"{clocks:.3g}"), float(f"{slots:.3g}"))
+
+
+def _counting(report: Report, of: Traits) -> LoopReport | None:
+    """The loop that most tiles go through: full tiles, but in windows along several axes, where there are none, the others."""
+    if max(of.owner_axes, of.loop_axes) > 1:
+        partial = [m.loop for m in mixes(report) if m.body == "partial"]
+        if partial:
+            return partial[0]
+    return report.steady
 
 
 def search(

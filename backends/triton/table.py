@@ -66,7 +66,7 @@ def kernels(patterns: Iterable[tuple[str, Pattern, list[str]]]) -> dict[str, tup
                 of = traits(program, dict.fromkeys(made.features, 64))
                 if of is None or state_configs(program, dict.fromkeys(made.features, 64), 16):
                     continue
-                rank = (-_work(program), show(program))
+                rank = (-_amount(program), show(program))
                 if of.key not in best or rank < best[of.key][0]:
                     best[of.key] = (rank, f"{name} {phase} {program.name}", program)
     return {kind: (name, program) for kind, (_, name, program) in sorted(best.items())}
@@ -76,7 +76,7 @@ def _features(program: Program) -> list[str]:
     return [d.axes[0] for d in program.dims if d.whole]
 
 
-def _work(program: Program) -> int:
+def _amount(program: Program) -> int:
     """Pointwise operations of the main loop."""
     body = statements(loops_of(program)[-1].body)
     return sum(isinstance(e, Apply) for s in body if isinstance(s, Map | Set) for e in walk(s.expr))
@@ -98,6 +98,13 @@ def searched(work: Work, compiler: Callable[[], Compiler], limit: int, heard: He
     """The entry of one search; None when no configuration compiles without spills."""
     data = found(work.program, work.features, work.setting, compiler, limit=limit, heard=heard)
     return work.entry(data) if data is not None and not data["spills"] else None
+
+
+def nearest(work: Work, entries: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
+    """The entry for a search, else what another Triton has for the same kernel."""
+    key = key_of(work.entry({}))
+    same = [e for e in entries if key_of(e)[1:] == key[1:]]
+    return min(same, key=lambda e: (key_of(e) != key, e["triton"]), default=None)
 
 
 def checked(work: Work, entry: Mapping[str, Any], compiler: Compiler) -> dict[str, Any] | None:

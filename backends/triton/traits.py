@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.ir.expr import Const, Index, Read, walk
+from attncc.ir.expr import Apply, Const, Index, Read, walk
 from attncc.tile.nodes import (
     Block,
     Dot,
@@ -37,7 +37,7 @@ class Traits:
     - `products`: matrix products. `sums`: widths of the accumulators they add to. `width`: the widest feature dim, 16 at least.
     - `live`: most values over pairs that exist at one time. `vectors`: values over one side of the pairs loaded in the loop.
     - `online`: has an online normalizer. `owner_axes`, `loop_axes`: how many axes the two sides have.
-    - `masked`: there is no loop of tiles of admitted pairs alone.
+    - `work`: pointwise operations on a pair, rounded up to a power of two. `masked`: there is no loop of tiles of admitted pairs alone.
     - `held`, `moved`: feature widths of the operands that are loaded once, and in each iteration.
     """
 
@@ -45,6 +45,7 @@ class Traits:
     sums: tuple[int, ...]
     width: int
     live: int
+    work: int
     vectors: int
     online: bool
     owner_axes: int
@@ -56,7 +57,8 @@ class Traits:
     @property
     def key(self) -> str:
         """The structure without widths: what the table of searched configurations is sorted by."""
-        words = [f"products={self.products}", f"sums={len(self.sums)}", f"live={self.live}", f"axes={self.owner_axes}x{self.loop_axes}"]
+        words = [f"products={self.products}", f"sums={len(self.sums)}", f"live={self.live}", f"work={self.work}"]
+        words.append(f"axes={self.owner_axes}x{self.loop_axes}")
         return " ".join([*words, "online" if self.online else "plain", "masked" if self.masked else "full"])
 
 
@@ -85,6 +87,7 @@ def traits(program: Program, features: dict[str, int]) -> Traits | None:
         sums=tuple(sorted(sums.values())),
         width=max([*size.values(), 16]),
         live=_live(program, main),
+        work=_work(program, loops[0]),
         vectors=sum(isinstance(s, Load) and not any(d in size for d in s.dims) and bool(s.dims) for s in body),
         online=any(isinstance(s, Block) and s.kind == "online" for s in statements(program.body)),
         owner_axes=len(program.dim(program.owner).axes),
@@ -93,6 +96,13 @@ def traits(program: Program, features: dict[str, int]) -> Traits | None:
         held=tuple(sorted(held)),
         moved=tuple(sorted(moved)),
     )
+
+
+def _work(program: Program, loop: TileLoop) -> int:
+    both = {program.owner, loop.dim}
+    exprs = [s.expr for s in statements(loop.body) if isinstance(s, Map) and both <= set(s.dims)]
+    count = sum(isinstance(e, Apply) for x in exprs for e in walk(x))
+    return 1 << max(2, (count - 1).bit_length())
 
 
 def _live(program: Program, loop: TileLoop) -> int:

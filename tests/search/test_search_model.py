@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from attncc.backends.triton import chosen, table
 from attncc.backends.triton.bounds import Bound, reports
-from attncc.backends.triton.machine import Worker, available
+from attncc.backends.triton.machine import Kept, available
 from typer.testing import CliRunner
 
 import attncc
@@ -25,12 +25,12 @@ FORMS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker() as one:
+def worker() -> Iterator[Kept]:
+    with Kept() as one:
         yield one
 
 
-def bounds(name: str, worker: Worker, target: str = "cuda:90", width: int = 64, dtype: str = "bf16", **params: Any) -> list[Bound]:
+def bounds(name: str, worker: Kept, target: str = "cuda:90", width: int = 64, dtype: str = "bf16", **params: Any) -> list[Bound]:
     """The kernels of a pattern, both passes."""
     _, sample = open_sample(name, None, params)
     outputs = [o.name for o in sample.program.outputs if not o.on_request]
@@ -44,7 +44,7 @@ def clean(found: list[Bound]) -> None:
     assert all(b.report.occupancy.programs for b in found)
 
 
-def test_softmax_on_hopper(worker: Worker) -> None:
+def test_softmax_on_hopper(worker: Kept) -> None:
     """Both passes: no spills, every product a warp group's, one exponential a score element."""
     found = bounds("softmax", worker)
     clean(found)
@@ -63,7 +63,7 @@ def test_softmax_on_hopper(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("target", ["cuda:80", "cuda:100", "hip:gfx942"])
-def test_other_targets(target: str, worker: Worker) -> None:
+def test_other_targets(target: str, worker: Kept) -> None:
     (forward, *_) = found = bounds("sigmoid_core", worker, target)
     clean(found)
     products = forward.to_json()["loops"][0]["products"]
@@ -71,7 +71,7 @@ def test_other_targets(target: str, worker: Worker) -> None:
 
 
 @pytest.mark.parametrize("name", ["reversed_core", "neighborhood2d"])
-def test_default_configurations_do_not_spill(name: str, worker: Worker) -> None:
+def test_default_configurations_do_not_spill(name: str, worker: Kept) -> None:
     """A sample of the slow test below, at the wider of the usual head dimensions."""
     clean(bounds(name, worker, width=128))
 
@@ -80,13 +80,13 @@ def test_default_configurations_do_not_spill(name: str, worker: Worker) -> None:
 @pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("width", [64, 128])
 @pytest.mark.parametrize("name", FORMS)
-def test_no_form_spills(name: str, width: int, dtype: str, worker: Worker) -> None:
+def test_no_form_spills(name: str, width: int, dtype: str, worker: Kept) -> None:
     clean(bounds(name, worker, width=width, dtype=dtype, **FORMS[name]))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [p.name for p in attncc.patterns()])
-def test_no_shipped_pattern_spills(name: str, worker: Worker) -> None:
+def test_no_shipped_pattern_spills(name: str, worker: Kept) -> None:
     """Every fused kernel of every shipped pattern, both passes, in the plainest form, bf16, at the sizes the pattern chooses."""
     try:
         found = bounds(name, worker)

@@ -9,6 +9,7 @@ A search compiles through `compile_isolated`, whose processes may crash or hang,
 
 from attncc.backends.triton.machine.compile import Compiled, Request, compile_kernel, compile_request
 from attncc.backends.triton.machine.isolated import Failed, Reason, Worker, compile_isolated
+from attncc.backends.triton.machine.kept import Kept
 from attncc.backends.triton.machine.model import LoopReport, Report, analyse
 from attncc.backends.triton.machine.occupancy import Occupancy, occupancy
 from attncc.backends.triton.machine.render import table
@@ -17,7 +18,7 @@ from attncc.backends.triton.machine.toolchain import available, disassemble, too
 from attncc.backends.triton.machine.units import TABLE, Units, units_of
 
 __all__ = [
-    "TABLE", "Compiled", "Failed", "LoopReport", "Occupancy", "Reason", "Report", "Request", "Target", "Units", "Worker",
+    "TABLE", "Compiled", "Failed", "Kept", "LoopReport", "Occupancy", "Reason", "Report", "Request", "Target", "Units", "Worker",
     "analyse", "available", "compile_isolated", "compile_kernel", "compile_request", "disassemble", "occupancy",
     "parse_target", "table", "tool", "units_of",
 ]  # fmt: skip
