@@ -277,6 +277,7 @@ class Body:
         self.place.ensure = None
         here = {name for stmt in statements(tuple(self.scope.body)) if (name := defined(stmt))}
         self.place.taken -= here - self.before
+        self.place.inside |= here
         for name in here:
             self.place.values.pop(name, None)
 

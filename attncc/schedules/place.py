@@ -60,13 +60,14 @@ class Scope:
 class Placer:
     """Turns stage expressions into tile expressions, adding the loads and maps they need to the right scopes.
 
-    arrays: the axes of every outer value. values: dims of the stage's values known so far.
+    arrays: the axes of every outer value. values: dims of the stage's values known so far. inside: names that bodies of loops used.
     """
 
     def __init__(self, arrays: Mapping[str, tuple[str, ...]], order: tuple[str, ...], taken: set[str]) -> None:
         self.arrays = arrays
         self.order = order
         self.taken = taken
+        self.inside: set[str] = set()
         self.values: dict[str, tuple[str, ...]] = {}
         self.kinds: dict[str, str] = {}
         self.scalars: dict[Expr, Scalar] = {}
@@ -74,10 +75,10 @@ class Placer:
         self.places: dict[str, Scope] = {}
         self.ensure: Callable[[str, Scope], None] | None = None
 
-    def name(self, hint: str) -> str:
-        """A fresh name for a tile value."""
+    def name(self, hint: str, outer: bool = False) -> str:
+        """A fresh name for a tile value. outer: of a scope around bodies, whose names (`inside`) are free again in one another."""
         new, number = hint, 2
-        while new in self.taken:
+        while new in self.taken or (outer and new in self.inside):
             new, number = f"{hint}{number}", number + 1
         self.taken.add(new)
         return new
@@ -138,7 +139,7 @@ class Placer:
         known = scope.find(key)
         if known is not None:
             return known
-        made = self.name(hint or _hint(key))
+        made = self.name(hint or _hint(key), outer=scope.parent is None)
         dims = self.sorted(self.dims(key, scope))
         read = value(made, kind_of(key))
         scope.body.append(Map(made, out, dims, kind_of(key)))
@@ -157,7 +158,7 @@ class Placer:
         here = self.dims(expr, scope)
         index = tuple(self.expr(x, place, here) for x in expr.index)
         fill = None if expr.fill is None else self.expr(expr.fill, place, here)
-        made = self.name(hint or expr.source)
+        made = self.name(hint or expr.source, outer=place is not scope)
         dims = self.sorted(here)
         place.body.append(Load(made, expr.source, index, dims, own, fill))
         self.values[made] = dims
