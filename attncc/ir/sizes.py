@@ -151,16 +151,18 @@ def _entry(entry: Read, program: Program, data: Mapping[str, Any] | None, sizes:
     """The entry of an int input at fixed positions."""
     if data is None or entry.source not in data:
         raise Unknown(entry.source)
-    at = [scalar(e, sizes) for e in entry.index]
-    dims = next(i.dims for i in program.inputs if i.name == entry.source)
-    places = dict(zip([a for dim in dims for a in dim], at, strict=True))
-    for axis, n in places.items():
+    given = next(i for i in program.inputs if i.name == entry.source)
+    axes = [a for dim in given.dims for a in dim]
+    for axis in axes:
         if axis not in sizes:
             raise Unknown(axis)
+    _fits(given, data[entry.source].shape, sizes)
+    places = dict(zip(axes, [scalar(e, sizes) for e in entry.index], strict=True))
+    for axis, n in places.items():
         if not 0 <= n < sizes[axis]:
             raise AttnShapeError(f"'{entry.source}' is read at position {n}, outside an axis of {sizes[axis]}")
     stored = []
-    for dim in dims:
+    for dim in given.dims:
         n = 0
         for axis in dim:
             n = n * sizes[axis] + places[axis]
@@ -239,18 +241,23 @@ def dims_text(tensor: Input) -> str:
     return ", ".join(d[0] if len(d) == 1 else "(" + " ".join(d) + ")" if d else "1" for d in tensor.dims)
 
 
+def _fits(tensor: Input, shape: Sequence[int], sizes: Mapping[str, int]) -> None:
+    """Raise AttnShapeError for a dim that its axes do not fill."""
+    for n, (dim, length) in enumerate(zip(tensor.dims, shape, strict=True)):
+        want = math.prod(sizes[a] for a in dim)
+        if want != length:
+            shown = " * ".join(f"{a} = {sizes[a]}" for a in dim) or "a dim of size 1"
+            raise AttnShapeError(
+                f"dim {n} of '{tensor.name}' has size {length}, expected {want} ({shown}) in [{dims_text(tensor)}]",
+                tensor.span,
+            )
+
+
 def _agree(
     program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int], reads: Callable[[Read], Any]
 ) -> None:
     for tensor in program.inputs:
-        for n, (dim, length) in enumerate(zip(tensor.dims, shapes[tensor.name], strict=True)):
-            want = math.prod(sizes[a] for a in dim)
-            if want != length:
-                shown = " * ".join(f"{a} = {sizes[a]}" for a in dim) or "a dim of size 1"
-                raise AttnShapeError(
-                    f"dim {n} of '{tensor.name}' has size {length}, expected {want} ({shown}) in [{dims_text(tensor)}]",
-                    tensor.span,
-                )
+        _fits(tensor, shapes[tensor.name], sizes)
     for axis in program.axes:
         if axis.size is not None:
             found = scalar(axis.size, sizes, reads)

@@ -86,6 +86,8 @@ def test_an_entry_of_an_int_input_is_a_size() -> None:
     assert "given by data" in str(op.explain(x, of))
     with pytest.raises(attncc.AttnShapeError, match="position -1, outside an axis of 0"):
         op(x[:0], of[:0])
+    with pytest.raises(attncc.AttnShapeError, match="size 4, expected 5"):
+        op(x, of[1:])
     with pytest.raises(attncc.AttnShapeError, match="size -1"):
         op(x, of - 5)
     for bad in ("of[n = n]", "of[n = 0 else 1]", "of"):
