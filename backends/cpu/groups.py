@@ -55,6 +55,11 @@ def runs(body: Sequence[Stmt], touches: set[int]) -> list[Run | Stmt]:
     return out
 
 
+def _flat(items: Sequence[Item]) -> list[Stmt]:
+    """The statements of a lane loop in the order in which they are printed."""
+    return [s for item in items for s in (item.stmts if isinstance(item, Rows) else [item])]
+
+
 class Groups(Lanes):
     """What a strip keeps where. parted: memory of tiles of which a strip sees its own part."""
 
@@ -106,9 +111,10 @@ class Groups(Lanes):
             if isinstance(step, list):
                 stored |= self.settle(step, self.owner.name if strip else self.lanes_in(step))
         inside = {id(s) for s in stmts}
-        order = {id(s): n for n, s in enumerate(stmts)}
+        run = [s for step in steps for s in (_flat(step) if isinstance(step, list) else [step])]
+        order = {id(s): n for n, s in enumerate(run)}
         pool: list[tuple[int, tuple[str, bool], str]] = []
-        for number, stmt in enumerate(stmts):
+        for number, stmt in enumerate(run):
             name = defined(stmt)
             if not name or not stored.get(name, True) or not self.values[name].dims or name in self.homes:
                 continue

@@ -253,16 +253,8 @@ class Memory(Frame):
         place = self.place_of(arg, stmt.index, dims, False)
         self.line(f"/* {arg.name} */")
         simple = arg.kind == "float" and set(dims) == set(value.dims) and len(dims) == 2 and self._simple(place, dims)
-        if simple and self.owner.name in dims:
-            other = next(d for d in dims if d != self.owner.name)
-            axis, step = place.along[other][0]
-            start = "" if axis in self.features else f" + {self.first(axis)} * {step}"
-            with self.block(""):
-                self._rows_at(arg, place, self.owner.name)
-                self.line(
-                    f"store_columns{'_real' if arg.acc else ''}({place.base}{start}, row_at, lanes, {self.count(other)}, {step}, "
-                    f"{self.homes[stmt.tile].code});"
-                )
+        if simple and (self.owner.name in dims) != stmt.add:
+            self._store_rows(stmt, arg, place, dims)
             return
         with self.inside():
             heads = self._loops(dims)
@@ -279,6 +271,21 @@ class Memory(Frame):
             test = f"if ({' && '.join(tests)}) " if tests else ""
             self.line(f"{test}({place.base})[{' + '.join(parts) or '0'}] {'+=' if stmt.add else '='} {code};")
             self._close(heads)
+
+
+    def _store_rows(self, stmt: Store, arg: Arg, place: Place, dims: tuple[str, ...]) -> None:
+        """A whole tile, by a function of memory.h: the owner's rows stored, or rows of others added."""
+        row = self.copied_rows(dims)
+        other = next(d for d in dims if d != row)
+        axis, step = place.along[other][0]
+        start = "" if axis in self.features else f" + {self.first(axis)} * {step}"
+        suffix = "_real" if arg.acc else ""
+        with self.block(""):
+            self._rows_at(arg, place, row)
+            parts = [f"{place.base}{start}", "row_at", self.count(row), self.count(other), step, self.homes[stmt.tile].code]
+            if stmt.add:
+                parts.append(self.homes[stmt.tile].steps[row])
+            self.line(f"{'add_rows' if stmt.add else 'store_columns'}{suffix}({', '.join(parts)});")
 
 
 def _read(name: str, kind: str) -> Expr:

@@ -25,6 +25,9 @@ def agree(made: attncc.Op, inputs: dict[str, torch.Tensor], tolerance: float, dt
     have = way.backward(inputs, saved, grads, list(inputs))
     leaves = {n: t.double().requires_grad_() for n, t in inputs.items()}
     exact = named("eager").prepare(program, asked)(leaves)
+    for name in asked:
+        assert torch.equal(found[name].isposinf(), exact[name].isposinf()), name
+        assert torch.equal(found[name].isneginf(), exact[name].isneginf()), name
     total = sum((exact[o].nan_to_num(0, 0, 0) * g.double()).sum() for o, g in grads.items())
     for (name, leaf), want in zip(leaves.items(), torch.autograd.grad(total, list(leaves.values())), strict=True):
         assert have[name].shape == leaf.shape and torch.isfinite(have[name]).all(), name

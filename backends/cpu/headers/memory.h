@@ -118,17 +118,35 @@ CONVERT_ROW(keep_row, real, real, as_is)
         } \
     }
 
+/* to[at[row] + column * step] += from[row][column]; at < 0: outside, nothing. `wide` is the length of a row of `from`. */
+#define ADD_ROWS(name, type, back, convert) \
+    APART void name(type *to, const long *at, long rows, long columns, long step, const real *restrict from, long wide) \
+    { \
+        for (long r = 0; r < rows; ++r, from += wide) { \
+            type *one = to + at[r]; \
+            long c = 0; \
+            if (at[r] < 0) continue; \
+            if (step == 1 && sizeof(type) == sizeof(real)) \
+                for (; c + LANES <= columns; c += LANES) \
+                    store_any((real *)(one + c), load_any((real *)(one + c)) + load_any(from + c)); \
+            for (; c < columns; ++c) one[c * step] = convert(back(one[c * step]) + from[c]); \
+        } \
+    }
+
 LOAD_COLUMNS(load_columns, element, widen, widen_row)
 LOAD_ROWS(load_rows, element, widen)
 STORE_COLUMNS(store_columns, element, narrow, narrow_row)
+ADD_ROWS(add_rows, element, widen, narrow)
 #if ELEMENT < 32
 LOAD_COLUMNS(load_columns_real, real, as_is, keep_row)
 LOAD_ROWS(load_rows_real, real, as_is)
 STORE_COLUMNS(store_columns_real, real, as_is, keep_row)
+ADD_ROWS(add_rows_real, real, as_is, as_is)
 #else
 #define load_columns_real load_columns
 #define load_rows_real load_rows
 #define store_columns_real store_columns
+#define add_rows_real add_rows
 #endif
 
 /* The sum of `count` numbers in a row. */
