@@ -49,7 +49,7 @@ def suite() -> Suite:
     linear = 8 * 8 * LONG + LONG * 64 * 4 * threads + MIB * threads
     short = _case(Form("softmax", FULL), 64, BOTH, {}, n=256)
     return Suite(
-        "cpu", "cpu", "cpu", 1024, tuple(cases),
+        "cpu", "cpu", "cpu", 1536, tuple(cases),
         (
             MemoryCase(forward, "attncc", 16 * MIB),
             MemoryCase(forward, "sdpa", None),

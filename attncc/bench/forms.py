@@ -98,7 +98,8 @@ class Form:
         if self.weights == "softmax" and mask.kind == "neighborhood":
             return attncc.load("neighborhood2d", window=mask.reach)
         if self.weights == "softmax":
-            return attncc.load("softmax", causal=causal, **({"window_left": mask.reach - 1} if mask.kind == "window" else {}))
+            more: dict[str, Any] = {"window_left": mask.reach - 1} if mask.kind == "window" else {}
+            return attncc.load("softmax", causal=causal, **more)
         assert mask.kind in ("none", "causal"), f"{self.weights} has no {mask.kind} mask here"
         if self.weights == "relu":
             return attncc.compile(RELU, causal=causal)

@@ -71,6 +71,10 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     version: int = VERSION
 
+    def failures(self) -> list[Row]:
+        """Rows in which attncc failed or was wrong; those that were not run are none."""
+        return [row for row in self.rows if not row.absent.get("attncc", "not run").startswith("not run")]
+
 
 def write(found: Results, path: Path) -> None:
     """Write JSON; in a dry run without any time. Raises AttnUnsupportedError when the file cannot be written."""

@@ -48,14 +48,14 @@ def suite_of(name: str, kind: str) -> Suite:
 
 
 def run_suite(
-    name: str, kind: str = "full", *, budget: float = 5.0, limit: float | None = None, patience: float = 120.0,
+    name: str, kind: str = "full", *, budget: float = 5.0, limit: float | None = None, patience: float | None = None,
     path: Path | None = None, only: str = "", say: Callable[[str], None] = lambda text: None,
 ) -> Results:  # fmt: skip
     """Run a suite.
 
     kind: "full"; "quick" and "dry" as in `Results`. budget: seconds of timing a case. limit: seconds after which no further row is
-    begun; patience: seconds of building and checking a case after which no further peer of it is. path: written after every row.
-    only: rows whose names contain it. say: is told what happens.
+    begun; patience: seconds of building and checking a case after which no further peer of it is: 120, on a GPU 45. path: written
+    after every row. only: rows whose names contain it. say: is told what happens.
     """
     begun = time.monotonic()
     suite = suite_of(name, kind)
@@ -67,22 +67,22 @@ def run_suite(
     )  # fmt: skip
     size = 2**28 if kind == "full" else 2**16
     found.bandwidth = machine.bandwidth(suite.device, size if suite.device == "cpu" else 4 * size)
+    patience = patience or (45.0 if suite.device == "cuda" else 120.0)
     session = _Session(suite, kind, timer, budget, patience, found.bandwidth)
-    rows: list[tuple[str, Callable[[], Row]]] = []
-    rows += [(c.name, lambda c=c: session.timed(c)) for c in suite.cases]  # type: ignore[misc]
-    rows += [(m.name, lambda m=m, n=n: session.memory(m, n)) for n, m in enumerate(suite.memory)]  # type: ignore[misc]
-    rows += [(f.name, lambda f=f, n=n: session.first(f, n)) for n, f in enumerate(suite.first)]  # type: ignore[misc]
-    rows = [row for row in rows if only in row[0]]
+    rows = [row for row in (*suite.cases, *suite.memory, *suite.first) if only in row.name]
     if not rows:
         raise AttnValueError(f"no row of the {name} suite contains '{only}'")
     with _enough_memory(suite.device):
-        for number, (title, make) in enumerate(rows, 1):
+        for number, row in enumerate(rows, 1):
             if limit is not None and time.monotonic() - begun > limit:
-                found.rows.append(Row(title, "time", absent={"attncc": f"not run: the limit of {limit:.0f} s is over"}))
+                found.rows.append(_without(row, f"not run: the limit of {limit:.0f} s is over", None))
                 continue
-            say(f"{number}/{len(rows)} {title}")
-            found.rows.append(make())
-            _clean(suite.device)
+            say(f"{number}/{len(rows)} {row.name}")
+            try:
+                found.rows.append(session.row(row))
+                _clean(suite.device)
+            except Exception as error:  # such as a GPU that does not answer any more: later rows say the same
+                found.rows.append(_without(row, _line(error), False))
             found.seconds = time.monotonic() - begun
             found.gemm = session.gemm()
             if path is not None:
@@ -113,6 +113,14 @@ class _Session:
     def gemm(self) -> dict[str, float]:
         """The median rate of the matrix product over all cases so far, by dtype."""
         return {dtype: sorted(found)[len(found) // 2] for dtype, found in self.rates.items()}
+
+    def row(self, case: Case | MemoryCase | FirstCall) -> Row:
+        """Any row."""
+        if isinstance(case, Case):
+            return self.timed(case)
+        if isinstance(case, MemoryCase):
+            return self.memory(case, self.suite.memory.index(case))
+        return self.first(case, self.suite.first.index(case))
 
     def timed(self, case: Case) -> Row:
         """A case: every contestant built and checked, then all of them in rounds."""
@@ -223,6 +231,14 @@ class _Session:
                 met = None if value is None else value <= limit
                 row.goals.append(Met(case.peer, limit, value, met, row.absent.get(case.peer, what)))
         return row
+
+
+def _without(case: Case | MemoryCase | FirstCall, reason: str, met: bool | None) -> Row:
+    """A row that was not run, or broke off."""
+    if isinstance(case, Case):
+        goals = [Met(g.against, g.ratio, None, met, reason) for g in case.goals]
+        return Row(case.name, "time", case.what, absent={"attncc": reason}, goals=goals)
+    return Row(case.name, "memory" if isinstance(case, MemoryCase) else "first call", absent={case.peer: reason})
 
 
 class _Failed(Exception):

@@ -40,7 +40,7 @@ def _times(row: Row) -> Iterator[tuple[str, ...]]:
         if name in row.ratios:
             cell = _spread(row.ratios[name])
         else:
-            cell = row.absent.get(name, "")
+            cell = row.absent.get(name) or (seconds(row.times[name]["median"]) if name in row.times else "")
         yield (*lead, shown, cell, wanted, _verdict(goal))
         lead = ("", "", "")
     if not peers and "attncc" not in row.absent:

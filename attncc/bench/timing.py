@@ -79,6 +79,7 @@ class Events:
 
     def rounds(self, contestants: Contestants, budget: float) -> Rounds:
         """Medians of about `milliseconds` each."""
+        self.how = {}
         measures = {name: self._measure(name, runs) for name, runs in contestants.items()}
         found: Rounds = {name: [] for name in contestants}
         end = time.perf_counter() + budget

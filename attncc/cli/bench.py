@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,8 @@ def bench(
 ) -> None:
     """Interleaved medians, and ratios to eager and to peers such as scaled_dot_product_attention where they compute the same.
 
-    A suite checks every result against the float64 oracle first, and says what it could not measure and why.
+    A suite checks every result against the float64 oracle first, and says what it could not measure and why. Its exit code is 1 when
+    attncc failed or was wrong in a row.
     """
     if suite is not None:
         if file is not None:
@@ -116,7 +118,8 @@ def _suite(
         path = path or Path(f"benchmarks/results/{name}-{datetime.date.today().isoformat()}.json")
         picture = picture or Path(f"benchmarks/results/{name}.png")
     with err().status(f"{name} suite") as status:
-        found = run_suite(name, kind, budget=5.0 if budget is None else budget, path=path, only=only, limit=limit, say=status.update)
+        say = status.update if err().is_terminal else partial(print, file=sys.stderr, flush=True)
+        found = run_suite(name, kind, budget=5.0 if budget is None else budget, path=path, only=only, limit=limit, say=say)
     console = out()
     if console.width < table.WIDTH:
         console.print(table.plain(found), markup=False, soft_wrap=True)
@@ -132,6 +135,9 @@ def _suite(
     if publish:
         assert path is not None
         readme.update(path, Path("README.md"))
+    if found.failures():
+        console.print(f"attncc failed in {len(found.failures())} rows", style="red")
+        raise typer.Exit(1)
 
 
 def _table(rows: list[dict[str, Any]]) -> None:

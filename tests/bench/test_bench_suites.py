@@ -174,7 +174,7 @@ def test_a_wrong_peer_is_no_peer_and_a_wrong_attncc_misses(monkeypatch: pytest.M
     row = _session(case)
     assert "attncc" in row.absent and not row.ratios and row.reached is None
     assert row.goals[0].met is False, "a wrong result fails the case"
-    assert "missed" in table.plain(_results(row))
+    assert "missed" in table.plain(_results(row)) and _results(row).failures() == [row]
 
 
 def test_a_peer_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +249,7 @@ def test_the_gpu_suite_runs_dry() -> None:
 def test_rows_over_the_limit_are_listed() -> None:
     found = run.run_suite("cpu", "dry", limit=0.0, only="neighborhood")
     assert all("the limit of 0 s is over" in row.absent["attncc"] for row in found.rows) and not found.complete
+    assert not found.failures() and all(g.met is None for row in found.rows for g in row.goals)
     with pytest.raises(AttnValueError, match="no row"):
         run.run_suite("cpu", "dry", only="nonesuch")
 
