@@ -156,7 +156,7 @@ class Problem:
         def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             if self.form.mask.kind == "neighborhood":
                 q, k, v = (t.unflatten(2, self.form.mask.grid) for t in (q, k, v))
-                return op(q, k, v, backend=backend).flatten(2, 3)  # type: ignore[no-any-return]
-            return op(q, k, v, backend=backend, **options)  # type: ignore[no-any-return]
+                return op(q, k, v, backend=backend).flatten(2, 3)
+            return op(q, k, v, backend=backend, **options)
 
         return run

@@ -27,7 +27,7 @@ def suite() -> Suite:
     cases: list[Case] = []
     for d, rank in ((128, 9), (64, 8)):
         for mask in (FULL, CAUSAL):
-            own = ("sdpa efficient", "sdpa math", "eager", "torch.compile") if d == 128 and mask == FULL else ()
+            own: tuple[str, ...] = ("sdpa efficient", "sdpa math", "eager", "torch.compile") if d == 128 and mask == FULL else ()
             cases.append(_case(Form("softmax", mask), d, FORWARD, forward, *own, rank=rank))
             cases.append(_case(Form("softmax", mask), d, BACKWARD, backward, rank=rank))
         own = ("flex", "eager", "torch.compile") if d == 64 else ()

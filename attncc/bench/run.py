@@ -69,7 +69,8 @@ def run_suite(
     found.bandwidth = machine.bandwidth(suite.device, size if suite.device == "cpu" else 4 * size)
     patience = patience or (45.0 if suite.device == "cuda" else 120.0)
     session = _Session(suite, kind, timer, budget, patience, found.bandwidth)
-    rows = [row for row in (*suite.cases, *suite.memory, *suite.first) if only in row.name]
+    every: list[Case | MemoryCase | FirstCall] = [*suite.cases, *suite.memory, *suite.first]
+    rows = [row for row in every if only in row.name]
     if not rows:
         raise AttnValueError(f"no row of the {name} suite contains '{only}'")
     with _enough_memory(suite.device):
@@ -324,8 +325,9 @@ def _merged(rows: list[Row]) -> list[Row]:
             out += [first, *more]
             continue
         for row in more:
-            for into, other in ((first.extra, row.extra), (first.seconds, row.seconds), (first.absent, row.absent)):
-                into.update(other)  # type: ignore[attr-defined]
+            first.extra |= row.extra
+            first.seconds |= row.seconds
+            first.absent |= row.absent
             first.goals += row.goals
         out.append(first)
     return out

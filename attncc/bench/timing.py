@@ -99,11 +99,11 @@ class Events:
             return next(turn)()
 
         def by_events() -> float:
-            return do_bench(run, warmup=5, rep=self.milliseconds, return_mode="median") / 1e3  # type: ignore[no-any-return]
+            return do_bench(run, warmup=5, rep=self.milliseconds, return_mode="median") / 1e3
 
         def by_graph() -> float:
             with torch.cuda.stream(torch.cuda.Stream()):
-                return do_bench_cudagraph(run, rep=self.milliseconds, return_mode="median") / 1e3  # type: ignore[no-any-return]
+                return do_bench_cudagraph(run, rep=self.milliseconds, return_mode="median") / 1e3
 
         device, host = by_events(), _host(run)
         self.how[name] = "events"

@@ -38,9 +38,9 @@ def flex(problem: Problem, setting: Setting) -> Attention:
             options |= {"score_mod": _logarithm(weights, problem.bias), "return_lse": True}
         found = kernel(q, k, v, **options)
         if not undo:
-            return found  # type: ignore[no-any-return]
+            return found
         out, lse = found
-        return (out * lse.exp().unsqueeze(-1)).to(q.dtype)  # type: ignore[no-any-return]
+        return (out * lse.exp().unsqueeze(-1)).to(q.dtype)
 
     return run
 
