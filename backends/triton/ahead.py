@@ -43,7 +43,7 @@ def request(module: Module, kernel: Kernel, target: str, dtype: str) -> Request:
     return Request(
         kernel=kernel.name,
         signature=signature,
-        constants={**constants, **config},
+        constants={**constants, **config, **({"WIDE": False} if kernel.far else {})},
         target=target,
         warps=warps,
         stages=stages,

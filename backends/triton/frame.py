@@ -12,6 +12,9 @@ from attncc.tile.nodes import Bisect, Dim, If, Load, Map, Program, Repeat, Set, 
 from .expressions import Printer
 from .intrinsics import FUNCTIONS
 from .names import Names
+from .style import Style, partial_sums
+
+PLAIN = Style()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,12 @@ def describable(program: Program) -> tuple[str, ...]:
     return tuple(out)
 
 
+def _in_loops(program: Program, arg: str) -> bool:
+    """Whether an arg is loaded inside a loop over tiles."""
+    loops = (s for s in statements(program.body) if isinstance(s, TileLoop))
+    return any(isinstance(s, Load) and s.arg == arg for loop in loops for s in statements(loop.body))
+
+
 def _is_box(program: Program, load: Load) -> bool:
     """Whether a load is a box of whole rows: tiled axes in the order of the dim, then one feature axis."""
     if not load.own or load.fill is not None or len(load.dims) != 2:
@@ -61,11 +70,17 @@ def _is_box(program: Program, load: Load) -> bool:
 
 class Frame:
     """The state of printing one program. features: sizes of the feature axes, known when compiling, also where
-    such an axis is cut into tiles here (`known`). described: args that tensor
-    descriptors read."""
+    such an axis is cut into tiles here (`known`). described: args that tensor descriptors read; hosted: those of them that come as
+    descriptors. far: (arg, axis) where a position times a stride is 32 bits wide unless `WIDE`."""
 
-    def __init__(self, program: Program, features: dict[str, int], name: str, described: tuple[str, ...] = ()) -> None:
-        self.program, self.name, self.described = program, name, described
+    def __init__(self, program: Program, features: dict[str, int], name: str, style: Style = PLAIN) -> None:
+        self.program, self.name, self.style = program, name, style
+        self.described = describable(program) if style.descriptors else ()
+        if style.descriptors == "inside":
+            self.described = tuple(a for a in self.described if _in_loops(program, a))
+        self.hosted = self.described if style.descriptors == "host" else ()
+        self.far: dict[tuple[str, str], None] = {}
+        self.partial = partial_sums(program) if style.lanes else {}
         whole = {d.axes[0] for d in program.dims if d.whole}
         self.features = {a: n for a, n in features.items() if a in whole}
         self.known = {a: n for a, n in features.items() if a not in whole}
@@ -89,7 +104,7 @@ class Frame:
         """Names in the order in which a reader looks for them: tensors, axes, then what belongs to them."""
         program = self.program
         for arg in program.args:
-            if arg.name not in self.described:
+            if arg.name not in self.hosted:
                 self.names.of("pointer", arg.name, f"{arg.name}_ptr")
         for described in self.described:
             for number in range(len(self.chunks(self.feature_of(described)))):
@@ -98,7 +113,7 @@ class Frame:
         for axis in [*program.grid, *self.tiled, *self.features, *self.repeats]:
             self.names.of("position", axis)
         for arg in program.args:
-            for axis in arg.axes if arg.name not in self.described else ():
+            for axis in arg.axes if arg.name not in self.hosted else ():
                 self.names.of("stride", f"{arg.name} {axis}", f"stride_{arg.name}_{axis}")
         owned = self.owner.axes
         others = [a for a in self.tiled if a not in owned]
@@ -118,11 +133,7 @@ class Frame:
             exprs: list[Expr] = []
             if isinstance(stmt, Map | Set):
                 exprs = [stmt.expr]
-            elif isinstance(stmt, Load):
-                exprs = list(stmt.index)
-                axes = self.program.arg(stmt.arg).axes
-                out += [a for a, x in zip(axes, stmt.index, strict=True) if not isinstance(x, Index | Const)]
-            elif isinstance(stmt, Store) and stmt.add:
+            elif isinstance(stmt, Load) or (isinstance(stmt, Store) and stmt.add):
                 exprs = list(stmt.index)
                 axes = self.program.arg(stmt.arg).axes
                 out += [a for a, x in zip(axes, stmt.index, strict=True) if not isinstance(x, Index | Const)]

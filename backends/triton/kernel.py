@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from attncc.ir.expr import Const, Expr
+from attncc.ir.expr import Apply, Const, Expr
 from attncc.tile.nodes import (
     Arg,
     Bisect,
@@ -27,9 +27,11 @@ from attncc.tile.nodes import (
     Stmt,
     Store,
     TileLoop,
+    statements,
 )
 
-from .frame import describable
+from .frame import PLAIN
+from .style import LANES, Style, part_of
 from .walks import Walks
 
 
@@ -38,7 +40,8 @@ class Kernel:
     """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by
     axis, and the functions it calls. An array is
     passed as descriptors, or as a pointer with strides. pointers, strides, size_names, scalar_names: what the parameters are
-    called."""
+    called. far: (array, axis) whose offsets are 64 bits wide where the parameter `WIDE` says so; empty without that parameter. made:
+    arrays that the kernel makes descriptors of."""
 
     name: str
     text: str
@@ -54,6 +57,8 @@ class Kernel:
     scalar_kinds: tuple[str, ...]
     tile_names: dict[str, str]
     used: frozenset[str]
+    far: tuple[tuple[str, str], ...] = ()
+    made: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -65,25 +70,28 @@ class Descriptor:
     block: tuple[str, ...]
 
 
-def print_kernel(program: Program, features: dict[str, int], name: str = "", descriptors: bool = False) -> Kernel:
-    """The kernel of a program.
-
-    features: the sizes of its feature axes. name: of the function, else the program's. descriptors: read arrays through tensor
-    descriptors where that is possible.
-    """
-    return KernelPrinter(program, features, name or program.name, describable(program) if descriptors else ()).kernel()
+def print_kernel(program: Program, features: dict[str, int], name: str = "", style: Style = PLAIN) -> Kernel:
+    """The kernel of a program. features: the sizes of its feature axes. name: of the function, else the program's."""
+    return KernelPrinter(program, features, name or program.name, style).kernel()
 
 
 class KernelPrinter(Walks):
     """Statements of one program."""
 
+    parts: set[str]
+
     def kernel(self) -> Kernel:
         self._owner()
-        self.body(self.program.body)
+        sets = (s for s in statements(self.program.body) if isinstance(s, Set) and s.acc in self.partial)
+        self.parts = {part_of(s) for s in sets}
+        last = max((n for n, s in enumerate(self.program.body) if isinstance(s, TileLoop)), default=-1) + 1
+        self.body(self.program.body[:last])
+        self._end_partial()
+        self.body(self.program.body[last:])
         arrays = self.program.args
-        pointed = [arg for arg in arrays if arg.name not in self.described]
+        pointed = [arg for arg in arrays if arg.name not in self.hosted]
         descriptors: list[Descriptor] = []
-        for arg in self.described:
+        for arg in self.hosted:
             found: list[Descriptor] = []
             self.each((self.feature_of(arg),), partial(self._describe, arg, found))
             descriptors += found
@@ -94,12 +102,14 @@ class KernelPrinter(Walks):
             [d.name for d in descriptors] + [self.pointer(arg.name) for arg in pointed],
             strides,
             [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
-            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"],
+            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"] + (["WIDE: tl.constexpr"] if self.far else []),
         ]
         fixed = ", ".join(f'"{self.size(a)}"' for a in sizes)
         head = "".join(f"    {line},\n" for group in groups for line in _wrapped(group))
         text = f"@triton.jit(do_not_specialize=[{fixed}])\ndef {self.name}(\n{head}):\n"
         inner = [f"    {line}" for line in self.offsets] if self.program.shares else self.offsets
+        if self.far:
+            self.prologue.insert(0, "    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32")
         text += "\n".join([*self.prologue, *inner, *self.lines]) + "\n"
         return Kernel(
             name=self.name,
@@ -116,6 +126,8 @@ class KernelPrinter(Walks):
             scalar_kinds=tuple(s.kind for s in self.program.scalars),
             tile_names={a: self.tile(a) for a in tiles},
             used=frozenset(self.printer.used),
+            far=tuple(self.far),
+            made=tuple(a for a in self.described if a not in self.hosted),
         )
 
     def _describe(self, arg: str, found: list[Descriptor]) -> None:
@@ -149,6 +161,7 @@ class KernelPrinter(Walks):
                 self.chunk[axis] = number
                 start = f"{chunk.start} + " if chunk.start else ""
                 lines.append(f"    {self.position(axis)} = {start}tl.arange(0, {chunk.width})")
+        self.make_descriptors()
         pad = "    "
         if self.program.shares:
             pad, self.depth = "        ", 2
@@ -192,6 +205,8 @@ class KernelPrinter(Walks):
                 case Map(out, expr, dims):
                     self.dims[out] = dims
                     self._assign(out, expr)
+                case Set(acc, _) if acc in self.partial:
+                    self._add_partial(stmt)
                 case Set(acc, expr):
                     self._assign(acc, expr)
                 case Dot():
@@ -240,6 +255,8 @@ class KernelPrinter(Walks):
 
         def one() -> None:
             shape = self.shape(stmt.dims)
+            if stmt.acc in self.partial:
+                shape = f"[{self.extent(self.owner)}, {LANES}]"
             made = f"tl.zeros({shape}, tl.float32)" if zero else f"tl.full({shape}, {start}, tl.float32)"
             self.line(f"{self.value(stmt.acc)} = {made}")
 
@@ -251,6 +268,11 @@ class KernelPrinter(Walks):
 
         def one() -> None:
             parts: list[str] = []
+            if stmt.out in self.parts:
+                dim = self.program.dim(stmt.over)
+                shape = f"[{self.extent(self.owner)}, {self.extent(dim)} // {LANES}, {LANES}]"
+                self.line(f"{self.value(stmt.out)} = tl.sum(tl.reshape({self.value(stmt.tile)}, {shape}), 1)")
+                return
             self.each((stmt.over,), lambda: parts.append(f"tl.{stmt.op}({self.value(stmt.tile)}, {at})"))
             text = parts[0]
             for part in parts[1:]:
@@ -258,6 +280,20 @@ class KernelPrinter(Walks):
             self.line(f"{self.value(stmt.out)} = {text}")
 
         self.each(stmt.dims, one)
+
+    def _add_partial(self, stmt: Set) -> None:
+        """A sum kept by column: what multiplies it is a value of the rows."""
+        name, part = self.value(stmt.acc), part_of(stmt)
+        before = stmt.expr.args[0] if isinstance(stmt.expr, Apply) else stmt.expr
+        kept = name
+        if isinstance(before, Apply):
+            kept = f"{name} * {self.printer.text(before.args[1], (self.owner.name, ''))}"
+        self.line(f"{name} = {kept} + {self.value(part)}")
+
+    def _end_partial(self) -> None:
+        """Sums kept by column become sums of the rows, after the last loop."""
+        for name in self.partial:
+            self.line(f"{self.value(name)} = tl.sum({self.value(name)}, 1)")
 
     def _dot(self, stmt: Dot) -> None:
         if stmt.out:

@@ -41,7 +41,8 @@ class _Launch:
                 elif arg.role != "in":
                     self.made[arg.name] = arg
         self.names = Names(
-            {name, "dtype", "device", "element", "computed", "promoted", "described", "CONFIG", *(k.name for k in kernels)}
+            {name, "dtype", "device", "element", "CONFIG", *(k.name for k in kernels)}
+            | {"computed", "promoted", "described", "scratch", "far"}
         )
         for arg in (*self.inputs.values(), *self.made.values()):
             self.names.of("array", arg.name)
@@ -154,6 +155,11 @@ class _Launch:
         lines.append(f"    programs = {' * '.join(count)}")
         making: list[str] = []
         described = {d.arg for d in kernel.descriptors}
+        for made in kernel.made:
+            array = self.names.of("array", made)
+            making.append(f"        {array} = described({array})")
+        if kernel.made:
+            making.append("        triton.set_allocator(scratch)")
         for d in kernel.descriptors:
             array = self.names.of("array", d.arg)
             block = ", ".join(f'{config}["{x}"]' if not x.isdigit() else x for x in d.block)
@@ -170,6 +176,10 @@ class _Launch:
             if group:
                 lines.append(f"            {', '.join(group)},")
         lines.append(f"            **{config},")
+        if kernel.far:
+            axes = {a.name: a.axes for a in kernel.arrays}
+            pairs = ", ".join(f"({self.names.of('array', a)}, {axes[a].index(x)})" for a, x in kernel.far)
+            lines.append(f"            WIDE=far({pairs}),")
         lines.append("        )")
         return [*lines, *self._summed(kernel)]
 

@@ -1,6 +1,9 @@
-"""Loads and stores: a scalar 64-bit offset (grid position and start of the tile) plus 32-bit offsets inside the tile."""
+"""Loads and stores. A matrix: a scalar 64-bit offset (grid position and start of the tile) plus 32-bit offsets inside the tile. A
+vector: 32-bit positions (64-bit ones where the caller says `WIDE`), which the compiler folds into the instruction."""
 
 from __future__ import annotations
+
+from functools import partial
 
 from attncc.ir.expr import Const, Expr, Index
 from attncc.tile.nodes import Arg, Load, Store, statements
@@ -19,7 +22,7 @@ class Memory(Frame):
         """Pointers moved to the grid position, once, for args that are read there alone."""
         self.moved, self.boxes = {}, {}
         for arg in self.program.args:
-            if arg.name in self.described:
+            if arg.name in self.hosted:
                 continue
             uses = [s.index for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg.name]
             fixed = {Index(a) for a in self.program.grid}
@@ -55,8 +58,10 @@ class Memory(Frame):
     def _described(self, stmt: Load) -> str:
         """A load by descriptor: positions outside the array read 0."""
         at: list[str] = []
-        for x in stmt.index:
+        for axis, x in zip(self.program.arg(stmt.arg).axes, stmt.index, strict=True):
             assert isinstance(x, Index)
+            if axis in self.moved.get(stmt.arg, ()):
+                continue
             if x.axis in self.features:
                 at.append(str(self.chunks(x.axis)[self.chunk[x.axis]].start))
             elif x.axis in self.tiled:
@@ -69,9 +74,26 @@ class Memory(Frame):
     def block(self, arg: str) -> list[str]:
         """The shape of what a descriptor loads: tile extents by name, 1 along the grid."""
         load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
-        axes = [x.axis for x in load.index if isinstance(x, Index)]
+        moved = self.moved.get(arg, ())
+        axes = [x.axis for a, x in zip(self.program.arg(arg).axes, load.index, strict=True) if isinstance(x, Index) and a not in moved]
         width = self.chunks(load.dims[1])[self.chunk[load.dims[1]]].width
         return [str(width) if a == load.dims[1] else self.tile(a) if a in self.tiled else "1" for a in axes]
+
+    def make_descriptors(self) -> None:
+        """Descriptors from pointers that are at the grid position."""
+        for arg in self.described:
+            if arg not in self.hosted:
+                self.each((self.feature_of(arg),), partial(self._make_descriptor, arg))
+
+    def _make_descriptor(self, arg: str) -> None:
+        load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
+        axes = [a for a in self.program.arg(arg).axes if a not in self.moved[arg]]
+        at = dict(zip(self.program.arg(arg).axes, load.index, strict=True))
+        sizes = ", ".join(self.size(x.axis) for a in axes if isinstance(x := at[a], Index))
+        strides = ", ".join([*(self.stride(arg, a) for a in axes[:-1]), "1"])
+        block = ", ".join(self.block(arg))
+        made = f"tl.make_tensor_descriptor({self.pointer(arg)}, [{sizes}], [{strides}], [{block}])"
+        self.prologue.append(f"    {self.descriptor(arg)} = {made}")
 
     def store(self, stmt: Store) -> None:
         arg = self.program.arg(stmt.arg)
@@ -102,6 +124,12 @@ class Memory(Frame):
                     masks.append(broadcast(f"({self.position(at.axis)} < {self.size(at.axis)})", (at.axis,), dims))
             elif isinstance(at, Index) and at.axis in self.tiled:
                 dim = self.tiled[at.axis]
+                if len(dims) == 1:
+                    self.far[arg.name, axis] = None
+                    near.append(f"{self.position(at.axis)}.to(OFFSET) * {stride}")
+                    if dim is self.owner or dim.name in self.masked:
+                        masks.append(self._valid(at.axis, dim is self.owner))
+                    continue
                 far.append(f"{self._wide(self.start(at.axis))} * {stride}")
                 near.append(f"{broadcast(self.inside(at.axis), (dim.name,), dims)} * {stride}")
                 if dim is self.owner or dim.name in self.masked:

@@ -6,8 +6,8 @@ import keyword
 import re
 
 _RESERVED = {
-    "tl", "triton", "torch", "math", "pid", "grid", "INTERPRETED", "PRECISION", "range", "float", "int", "min", "max", "sum",
-    "abs", "round", "len", "tuple", "list", "set", "cdiv",
+    "tl", "triton", "torch", "math", "pid", "grid", "INTERPRETED", "PRECISION", "WIDE", "OFFSET", "range", "float", "int", "min",
+    "max", "sum", "abs", "round", "len", "tuple", "list", "set", "cdiv",
 }  # fmt: skip
 
 

@@ -20,7 +20,8 @@ class Walks(Keyed):
         if stmt.title:
             self.line(f"# {stmt.title}")
         self.dims[stmt.counter] = ()
-        self.line(f"for {self.value(stmt.counter)} in tl.range(0, {self.printer.text(stmt.count, ())}):")
+        stages = f", num_stages={self.style.rest}" if stmt.masked and self.style.rest else ""
+        self.line(f"for {self.value(stmt.counter)} in tl.range(0, {self.printer.text(stmt.count, ())}{stages}):")
         self.depth += 1
         self.body(stmt.lets)
         for axis, start in zip(stmt.axes, stmt.starts, strict=True):
