@@ -92,7 +92,8 @@ def _tune(
         file, pattern, params, optional=optional, sizes=sizes, wish=partial(sensible, tokens=4096, features=64),
         dtype=options.parse_dtype(dtype), device="cuda",
     )  # fmt: skip
-    opened.op.tune(**made.tensors, outputs=outputs or None, path=path)
+    tensors: dict[str, Any] = dict(made.tensors)
+    opened.op.tune(**tensors, outputs=outputs or None, path=path)
 
 
 def _summary(manifest: dict[str, Any], where: Any) -> None:

@@ -188,8 +188,12 @@ def ordered(program: Program, features: dict[str, int], setting: Setting) -> tup
 
 def neighbours(config: Config, setting: Setting) -> Iterator[Config]:
     """Configurations that differ in one choice: how operands are loaded, the stages, the warps, a side of the tile."""
+    if setting.describes and config.described:
+        yield replace(config, inside=not config.inside)
     if setting.describes:
-        yield replace(config, described=not config.described)
+        yield replace(config, described=not config.described, inside=False)
+    if config.stages > 1:
+        yield replace(config, rest=1 - min(config.rest, 1))
     for stages in (config.stages - 1, config.stages + 1):
         if 1 <= stages <= 4:
             yield replace(config, stages=stages)
