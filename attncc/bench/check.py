@@ -18,6 +18,9 @@ from .work import FORWARD
 Results = list[torch.Tensor]
 """The output, and the gradients of q, k and v where the case has a backward pass."""
 
+Known = dict[tuple[Problem, tuple[int, ...], bool, str], Results]
+"""Results in float64, by what they are of."""
+
 SMALL = 512
 """Positions at which a stand-in of the oracle is compared with it."""
 
@@ -55,12 +58,12 @@ def results(run: Attention, tensors: tuple[torch.Tensor, ...], what: str) -> Res
 
 
 class Reference:
-    """What the contestants of a case must give, by form, computed at first use."""
+    """What the contestants of a case must give, by form, computed at first use. known: results of other cases of a run."""
 
-    def __init__(self, case: Case, device: str) -> None:
+    def __init__(self, case: Case, device: str, known: Known | None = None) -> None:
         self.case, self.problem = case, case.problem(device)
         self.tensors = self.problem.tensors()
-        self._known: dict[Form, Results] = {}
+        self._known: Known = {} if known is None else known
         count = case.b * case.h
         few = case.heads and case.heads < count
         self.heads = sorted({*range(case.heads // 2), *range(count - (case.heads + 1) // 2, count)}) if few else list(range(count))
@@ -82,11 +85,12 @@ class Reference:
         return worst
 
     def _of(self, form: Form) -> Results:
-        if form not in self._known:
+        key = (replace(self.problem, form=form), tuple(self.heads), self.case.what != FORWARD, self.case.reference)
+        if key not in self._known:
             tensors = tuple(self._part(t).double() for t in self.tensors)
             exact = replace(self.problem, form=form, b=1, h=len(self.heads), dtype=torch.float64)
-            self._known[form] = results(self._runner(exact), tensors, self.case.what)
-        return self._known[form]
+            self._known[key] = [t.cpu() for t in results(self._runner(exact), tensors, self.case.what)]
+        return self._known[key]
 
     def _part(self, t: torch.Tensor) -> torch.Tensor:
         flat = t.flatten(0, 1)

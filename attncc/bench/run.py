@@ -17,7 +17,7 @@ from attncc.errors import AttnError, AttnUnsupportedError, AttnValueError
 
 from . import child, cpu, gpu, machine
 from .cases import Case, FirstCall, MemoryCase, Suite
-from .check import Reference, results
+from .check import Known, Reference, results
 from .forms import Attention, Problem
 from .peers import PEERS, Absent, Setting
 from .results import Met, Results, Row, write
@@ -110,6 +110,7 @@ class _Session:
         self.bandwidth = bandwidth
         self.setting = setting_of(suite, kind)
         self.rates: dict[str, list[float]] = {}
+        self.known: Known = {}
 
     def gemm(self) -> dict[str, float]:
         """The median rate of the matrix product over all cases so far, by dtype."""
@@ -134,7 +135,7 @@ class _Session:
             import torch._functorch.config as functorch
 
             functorch.donated_buffer = False  # a compiled backward pass is run more than once
-        reference = Reference(case, self.suite.device)
+        reference = Reference(case, self.suite.device, self.known)
         sets = [reference.tensors, *(problem.tensors(seed) for seed in range(1, self.suite.sets))]
         for name in case.contestants:
             form = PEERS[name].computes(case.form)
