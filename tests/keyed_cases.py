@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from attends import rand
+from attends import GRIDS, GROUPED, SEGMENTS, attend, qkv, rand
 
 
 def whole(*shape: int, high: int) -> torch.Tensor:
@@ -44,3 +44,54 @@ def histogram(name: str, normalizer: str, mask: str) -> tuple[str, dict[str, tor
         f"    emit l = {expr}\n  }}\n}}\n"
     )
     return text, {n: t for n, (_, t) in more.items()}
+
+
+_SCORE = "score s = dot(q, k) / 4 + "
+_END = "normalize softmax\nmix v"
+_PLANE = "score dot(q, k') / 4 + r[g = y - y' + 4, f = x - x' + 6]\nnormalize softmax\nmix v' } }"
+TABLES: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
+    "difference": (attend(f"{_SCORE}r[c = j - i + 36]\n{_END}", ", r[h, c: 81]"), qkv(r=rand(2, 81))),
+    "clamped": (
+        attend(f"{_SCORE}r[c = min(max(j - i + 8, 0), 16)]\nmask j <= i + 9\n{_END}", ", r[h, c: 17]"),
+        qkv(b=1, r=rand(2, 17)),
+    ),
+    "with a fill": (
+        attend(f"{_SCORE}r[c = j - i + 8 else -1]\nnormalize sigmoid\nmix v", ", r[h, c: 17]"),
+        qkv(b=1, r=rand(2, 17)),
+    ),
+    "buckets": (
+        attend(f"{_SCORE}r[c = z[y = i - j + 44]]\n{_END}", ", r[h, c: 9], z[y: 81]: int"),
+        qkv(b=1, r=rand(2, 9), z=whole(81, high=9)),
+    ),
+    "plane": (
+        GRIDS[2].replace("v[b, y, x, e])", "v[b, y, x, e], r[g: 9, f: 13])") + _PLANE,
+        {"q": rand(2, 5, 7, 16), "k": rand(2, 5, 7, 16), "v": rand(2, 5, 7, 8), "r": rand(9, 13)},
+    ),
+    "clusters": (
+        attend(f"{_SCORE}r[c = g, y = m]\n{_END}", ", r[h, c: 4, y: 5], g[b, i]: int, m[b, j]: int"),
+        qkv(b=1, r=rand(2, 4, 5), g=whole(1, 37, high=4), m=whole(1, 45, high=5)),
+    ),
+    "gain": (
+        attend("score s = dot(q, k) / 4\nnormalize p = softmax\npost p * r[c = j - i + 36]\nmix v", ", r[h, c: 81]"),
+        qkv(b=1, r=rand(2, 81)),
+    ),
+    "grouped heads": (
+        GROUPED.replace("slope[(g r)])", "slope[(g r)], t[(g r), c: 81])").replace("slope * abs(i - j)", "slope * t[c = i - j + 44]"),
+        {"q": rand(1, 37, 4, 16), "k": rand(1, 45, 2, 16), "v": rand(1, 45, 2, 8), "slope": rand(4), "t": rand(4, 81)},
+    ),
+    "two kinds of keys": (
+        SEGMENTS.replace("NORMALIZER", "softmax")
+        .replace("mv[m, e])", "mv[m, e], t[c: 81])")
+        .replace("score dot(q, k) / 4 ", "score dot(q, k) / 4 + t[c = i - j + 44]"),
+        {"q": rand(2, 37, 16), "k": rand(2, 45, 16), "v": rand(2, 45, 8), "mk": rand(5, 16), "mv": rand(5, 8), "t": rand(81)},
+    ),
+    "dilated": (
+        attend(f"{_SCORE}r[c = j - i + 36]\nmask (i - j) mod 3 == 0 and abs(i - j) < 20\n{_END}", ", r[c: 81]"),
+        qkv(b=1, r=rand(81)),
+    ),
+    "documents": (
+        attend(f"{_SCORE}r[c = j - i + 36]\nmask g == m and j <= i\n{_END}", ", r[c: 81], g[b, i]: int, m[b, j]: int"),
+        qkv(r=rand(81), g=torch.arange(37).repeat(2, 1) // 9, m=torch.arange(45).repeat(2, 1) // 9),
+    ),
+}
+"""Tables read at pairs: patterns, and inputs for them."""

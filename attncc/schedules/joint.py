@@ -64,6 +64,8 @@ def pair_of(stages: tuple[PairStage, ...]) -> tuple[int, int] | None:
 def _sides(rows: PairStage, keys: PairStage) -> bool:
     if len(rows.keys) != 1 or len(keys.keys) != 1 or rows.softmax is not None or keys.softmax is not None:
         return False
+    if rows.keyed or keys.keyed:
+        return False
     there, back = rows.keys[0], keys.keys[0]
     exchanged = rows.rows == back.axes and keys.rows == there.axes and not there.repeat
     same = set(rows.grid) == {*keys.grid, *back.repeat} and there.mask == back.mask

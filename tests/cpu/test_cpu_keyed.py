@@ -5,7 +5,8 @@ import itertools
 import pytest
 from attends import op, qkv
 from cpu_cases import agree
-from keyed_cases import HISTOGRAMS, histogram
+from keyed_cases import HISTOGRAMS, TABLES, histogram
+from test_cpu_backward import agree as gradients_agree
 
 WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1", "j != i")])
 
@@ -14,3 +15,9 @@ WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1"
 def test_histograms(name: str, weights: tuple[str, str]) -> None:
     text, more = histogram(name, *weights)
     agree(op(text), qkv(**more), tolerance=3e-5)
+
+
+@pytest.mark.parametrize("name", ["clamped", "plane", "documents"])
+def test_gradients_of_tables(name: str) -> None:
+    text, inputs = TABLES[name]
+    gradients_agree(op(text), inputs, 1e-12)

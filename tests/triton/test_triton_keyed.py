@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 from attends import op, qkv
-from keyed_cases import HISTOGRAMS, histogram
+from keyed_cases import HISTOGRAMS, TABLES, histogram
+from test_triton_backward import agree as gradients_agree
 from triton_cases import agree
 
 WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1", "j != i")])
@@ -16,3 +17,9 @@ WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1"
 def test_histograms(name: str, weights: tuple[str, str]) -> None:
     text, more = histogram(name, *weights)
     agree(op(text), qkv(**more))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_gradients_of_tables(name: str) -> None:
+    text, inputs = TABLES[name]
+    gradients_agree(op(text), inputs)

@@ -15,7 +15,7 @@ alpha <dS, S> on the rows' side and alpha <by, d by> on the keys' side, so it co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import AttnUnsupportedError
@@ -30,19 +30,24 @@ from ..fuse.products import plain
 from .ends import INF, Ends, Kept, outer_reads
 from .monomials import monomial, monomials, total
 from .script import Backward, Part, Script, at
+from .tables import clashes, is_table
 
 _CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}
 
 
 class Derivative:
-    """What differentiating a fused attend needs. name: gives names for what is kept and for cotangents.
+    """What differentiating a fused attend needs. name: gives names for what is kept and for cotangents. arrays: the axes of what
+    it reads.
 
     grads: names of the cotangents of what it stores, by name. kept: what the forward pass has to leave beside that. opaque:
     values whose gradient is not summed by any stage, with the reason.
     """
 
-    def __init__(self, node: Attend, fusion: Fusion, name: Callable[[str], str]) -> None:
+    def __init__(
+        self, node: Attend, fusion: Fusion, name: Callable[[str], str], arrays: Mapping[str, tuple[str, ...]] | None = None
+    ) -> None:
         self.node, self.fusion = node, fusion
+        self.arrays = {**(arrays or {}), **{a.name: a.axes for a in fusion.before}}
         self.pieces: Pieces = fusion.pieces
         self.finals = {f.name: (k, f) for k, s in enumerate(fusion.stages) for f in s.finals}
         self.grads = {n: name(f"d_{n}") for n, (_, f) in self.finals.items() if f.kind == "float"}
@@ -75,12 +80,15 @@ class Derivative:
         return [r for r in dict.fromkeys(r for e in exprs for r in outer_reads(e)) if not value_name(r)]
 
     def side(self, n: int, read: Read) -> str:
-        """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over fewer row axes), or ""."""
+        """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over fewer row axes), `table` (its
+        element that the pair chooses), or ""."""
         axes, rows = set(axes_of(read)), set(self.pieces.rows)
         if axes <= rows:
             return "rows"
         if not axes & set(self.free(n)):
             return "keys"
+        if is_table(read) and read.source in self.arrays:
+            return "" if clashes(read, self.arrays[read.source], {*self.pieces.rows, *self.pieces.kinds[n].over}) else "table"
         return "own" if axes >= set(self.pieces.kinds[n].over) and set(self.free(n)) - axes else ""
 
     def free(self, n: int) -> tuple[str, ...]:

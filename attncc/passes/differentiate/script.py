@@ -61,7 +61,7 @@ class Script:
         if isinstance(expr, Read) and expr.index == tuple(Index(a) for a in axes):
             return expr
         if (axes, expr) not in self._known:
-            if set(sources_of(expr)) & {f.name for s in self.phases[-1][1] for f in s.finals}:
+            if set(sources_of(expr)) & {x.name for s in self.phases[-1][1] for x in (*s.finals, *s.keyed)}:
                 self.phases.append(([], []))
             made = Assign(self.name(hint), axes, "float", expr)
             self.phases[-1][0].append(made)
@@ -72,7 +72,7 @@ class Script:
     def stage(self, stage: PairStage) -> None:
         """Run a stage next."""
         self.phases[-1][1].append(stage)
-        self.acc |= {f.name for f in stage.finals if f.acc}
+        self.acc |= {f.name for f in stage.finals if f.acc} | {k.name for k in stage.keyed}
 
     def done(self, tokens: tuple[Assign, ...]) -> Backward:
         """All of it, without definitions that nothing reads."""
@@ -103,4 +103,5 @@ def reads_of(stage: PairStage) -> set[str]:
         exprs += [keys.mask] if keys.mask is not None else []
     exprs += [x for s in stage.sums for t in s.terms for x in (t.expr, t.by) if x is not None]
     exprs += [stage.softmax.score] if stage.softmax else []
+    exprs += [x for k in stage.keyed for x in (*k.index, *(t.expr for t in k.sum.terms))]
     return {name for e in exprs for name in sources_of(e) if not name.startswith("%")}

@@ -11,6 +11,7 @@ from ...ir.expr import Const, Expr, Read, axes_of
 from ...ir.pairs import Final, Sum, Term, value, value_name
 from .monomials import total
 from .statistics import pieces_of
+from .tables import tables
 
 if TYPE_CHECKING:
     from .build import Reverse
@@ -54,6 +55,7 @@ def operands(rev: Reverse) -> None:
             if operand.by.source in rev.live:
                 for weight, d in operand.parts:
                     keys.add(operand.by, operand.feature, Term(0, weight, d))
+        at_keys: list[tuple[Read, Expr]] = []
         for read in [r for r in side.cots if not value_name(r)]:
             expr = cotangent(rev, n, read)
             where = rev.of.side(n, read)
@@ -70,8 +72,12 @@ def operands(rev: Reverse) -> None:
                     own = _Group("keys", (n,), over)
                     groups.append(own)
                 own.add(read, "", Term(0, expr))
+            elif where == "table":
+                at_keys.append((read, expr))
             else:
                 raise AttnUnsupportedError(rev.of.opaque.get(read.source, read.source), rev.of.node.span)
+        if at_keys:
+            tables(rev, n, at_keys)
     count = [read.source for g in groups for read, _ in g.sums]
     several = {s for s in count if count.count(s) > 1}
     for group in groups:
