@@ -82,9 +82,9 @@ class KernelPrinter(Walks):
 
     def kernel(self) -> Kernel:
         self._owner()
-        sets = (s for s in statements(self.program.body) if isinstance(s, Set) and s.acc in self.partial)
-        self.parts = {part_of(s) for s in sets}
         last = max((n for n, s in enumerate(self.program.body) if isinstance(s, TileLoop)), default=-1) + 1
+        sets = (s for s in statements(self.program.body[:last]) if isinstance(s, Set) and s.acc in self.partial)
+        self.parts = {part_of(s) for s in sets}
         self.body(self.program.body[:last])
         self._end_partial()
         self.body(self.program.body[last:])
@@ -294,6 +294,7 @@ class KernelPrinter(Walks):
         """Sums kept by column become sums of the rows, after the last loop."""
         for name in self.partial:
             self.line(f"{self.value(name)} = tl.sum({self.value(name)}, 1)")
+        self.partial = {}
 
     def _dot(self, stmt: Dot) -> None:
         if stmt.out:
