@@ -12,8 +12,8 @@ from ..ir.printer import show_expr
 from ..ir.sizes import sized_by_data
 from ..passes.classify import classify, query_axes
 from ..passes.masks import analyse
-from ..passes.mixing import mixing_order
 from ..passes.predicates import how
+from ..schedules.mixing import mixing
 from .backends import installed, missing, named
 
 
@@ -49,7 +49,7 @@ def explain(program: Program, sizes: Mapping[str, int] | None = None) -> Explana
         Section("nodes", tuple((c.node, c.kind, c.reason) for c in classify(program))),
         Section("such-that conditions", tuple(_conditions(program))),
         Section("masks", tuple(row for node in attends(program) for row in _masks(program, node))),
-        Section("mixing order", tuple(_order(node, sizes) for node in attends(program))),
+        Section("mixing order", tuple(_order(program, node, sizes) for node in attends(program))),
         Section("backends", tuple(row for name in sorted(installed()) for row in _backend(name, program))),
     ]
     return Explanation(program.name, tuple(s for s in sections if s.rows))
@@ -94,17 +94,8 @@ def _masks(program: Program, node: Attend) -> Iterator[tuple[str, str, str]]:
             yield name, note, ""
 
 
-def _order(node: Attend, sizes: Mapping[str, int] | None) -> tuple[str, str, str]:
-    found = mixing_order(node)
-    if not found.legal:
-        return label(node), "from the left, (Q K) V", found.reason
-    costs = f"left {found.left}, right {found.right}"
-    if node.order != "auto":
-        return label(node), f"from the {node.order}, as the pattern says", costs
-    if sizes is None:
-        return label(node), "from the left or the right: the sizes say which is cheaper", f"{found.reason}: {costs}"
-    cheaper = found.choose(sizes)
-    return label(node), f"from the left or the right: the {cheaper} is cheaper for these sizes", f"{found.reason}: {costs}"
+def _order(program: Program, node: Attend, sizes: Mapping[str, int] | None) -> tuple[str, str, str]:
+    return label(node), *mixing(program, node).told(sizes)
 
 
 def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:

@@ -6,15 +6,15 @@ Both are kept. Which one runs follows from the sizes of a call, by comparing who
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import AttnUnsupportedError
-from ..ir.expr import TRUE, Apply, Const, Expr, Size
+from ..ir.expr import TRUE, Apply, Expr, Size, walk
 from ..ir.pairs import PairStage
 from ..ir.sizes import Unknown, scalar
 from ..tile.nodes import Program as Tiles
 from .flash import lower
-from .state import Form, form_of, groups, left_cost, right_cost
+from .state import Form, form_of, groups, left_cost, plus, right_cost
 from .state_apply import apply_program
 from .state_chunks import chunk_programs, total_programs
 from .state_sweep import sweep_program
@@ -44,8 +44,18 @@ class Right:
             out[axis] = int(scalar(size, out))
         return out
 
+    def flip(self, sizes: Mapping[str, int] | None = None) -> str:
+        """From what length of rows and keys on these kernels cost less, in words. sizes: those known; else heads of 64 features."""
+        lengths = {a for form in self.forms for a in (form.stage.rows[0], form.axis)}
+        features = {a for form in self.forms for s in form.states for a in s.axes}
+        assumed = {e.axis: 64 if e.axis in features else 1 for e in walk(self.cheaper) if isinstance(e, Size)}
+        given = {a: n for a, n in (sizes or {}).items() if a in features}
+        at = self.flips_at({**assumed, **given}, sorted(lengths))
+        wide = ", ".join(f"{a} = {given.get(a, 64)}" for a in sorted(features))
+        return f"never for {wide}" if at is None else f"from {at} rows and keys on for {wide}"
+
     def flips_at(self, sizes: Mapping[str, int], lengths: Sequence[str]) -> int | None:
-        """The least length of some axes from which on these kernels cost less, None when that is not known."""
+        """The least length of some axes from which on these kernels cost less, None when there is none."""
         try:
             low, high = 0, 1 << 24
             if not self.chosen({**sizes, **dict.fromkeys(lengths, high)}):
@@ -74,8 +84,8 @@ def right_order(
     kernels: list[Tiles] = []
     swept: list[Tiles] = []
     forms: list[Form] = []
-    left: Expr = Const(0)
-    right: Expr = Const(0)
+    left: list[Expr] = []
+    right: list[Expr] = []
     for stage in stages:
         made, single, form = _stage(stage, known, acc, sizes)
         kernels += made
@@ -83,8 +93,8 @@ def right_order(
         forms += form
         for one in form:
             known |= one.arrays
-            left = Apply("add", (left, left_cost(one.stage, one.sep.causal is not None)))
-            right = Apply("add", (right, right_cost(one)))
+            left.append(left_cost(one.stage, one.sep.causal is not None))
+            right.append(right_cost(one))
         for final in stage.finals:
             known[final.name] = final.axes
             acc = acc | {final.name} if final.acc else acc
@@ -94,8 +104,15 @@ def right_order(
     for form_ in forms:
         added += [(twin, Size(axis)) for twin, axis in form_.sep.twins.items()]
         added.append((form_.chunk, form_.chunks))
-    cheaper = TRUE if asked == "right" else Apply("lt", (right, left))
-    return Right(tuple(kernels), tuple(swept), tuple(dict.fromkeys(added)), cheaper, tuple(forms))
+    cheaper = TRUE if asked == "right" else Apply("lt", (plus(*right), plus(*left)))
+    made_ = Right(tuple(kernels), tuple(swept), tuple(dict.fromkeys(added)), cheaper, tuple(forms))
+    why = "the pattern asks for it" if asked == "right" else f"costs less {made_.flip()}"
+    return replace(made_, kernels=_noted(kernels, why), swept=_noted(swept, why))
+
+
+def _noted(kernels: Sequence[Tiles], why: str) -> tuple[Tiles, ...]:
+    """Kernels whose header says when they run."""
+    return tuple(replace(k, notes=(*k.notes, f"this order of mixing: {why}")) for k in kernels)
 
 
 Found = tuple[list[Tiles], list[Tiles], list[Form]]

@@ -18,7 +18,7 @@ from functools import reduce
 from ..errors import AttnUnsupportedError
 from ..ir.expr import ONE, ZERO, Apply, Const, Expr, Read, Size, axes_of
 from ..ir.pairs import Keys, PairStage, Product, Sum
-from ..passes.fuse.algebra import is_const
+from ..passes.fuse.algebra import add, is_const, mul
 from ..passes.separate import Piece, Separated, groups, separate
 from .pointwise import prepared
 
@@ -77,9 +77,9 @@ class Form:
         hundred chunks in all."""
         if self.sep.causal is not None:
             wide = reduce(lambda a, b: Apply("max", (a, b)), [Size(a) for s in self.states for a in s.axes])
-            return _clamped(_times(Const(64), Apply("cdiv", (_times(Const(2), wide), Const(64)))), 64, 256)
-        rows = _times(*(Size(a) for a in (*self.stage.grid, self.axis)))
-        return _times(Const(128), _clamped(Apply("cdiv", (rows, Const(65536))), 1, 8))
+            return _clamped(times(Const(64), Apply("cdiv", (times(Const(2), wide), Const(64)))), 64, 256)
+        rows = times(*(Size(a) for a in (*self.stage.grid, self.axis)))
+        return times(Const(128), _clamped(Apply("cdiv", (rows, Const(65536))), 1, 8))
 
     @property
     def chunks(self) -> Expr:
@@ -93,12 +93,12 @@ class Form:
         return state.name + ("_part" if part else ""), (*state.grid, *chunked, *state.axes)
 
 
-def _times(*parts: Expr) -> Expr:
-    return reduce(lambda a, b: Apply("mul", (a, b)), parts) if parts else ONE
+def times(*parts: Expr) -> Expr:
+    return reduce(mul, parts, ONE)
 
 
-def _plus(*parts: Expr) -> Expr:
-    return reduce(lambda a, b: Apply("add", (a, b)), parts) if parts else ZERO
+def plus(*parts: Expr) -> Expr:
+    return reduce(add, parts, ZERO)
 
 
 def _clamped(expr: Expr, low: int, high: int) -> Expr:
@@ -160,29 +160,29 @@ def _keep(form: Form, piece: Piece, s: Sum, fresh: Callable[[str], str]) -> None
 
 def widths(keys: Keys, sums: tuple[Sum, ...], products: tuple[Product, ...]) -> Expr:
     """Multiply-adds of a pair from the left."""
-    return _plus(*(Size(p.over) for p in products), *(Size(s.feature) if s.feature else ONE for s in sums))
+    return plus(*(Size(p.over) for p in products), *(Size(s.feature) if s.feature else ONE for s in sums))
 
 
 def left_cost(stage: PairStage, causal: bool) -> Expr:
     """Multiply-adds from the left, twice as many: half the pairs are left out under a causal mask."""
     keys = stage.keys[0]
-    pairs = _times(*(Size(a) for a in (*stage.grid, *stage.rows, *keys.axes, *keys.repeat)))
-    return _times(pairs, widths(keys, stage.sums, keys.products), ONE if causal else Const(2))
+    pairs = times(*(Size(a) for a in (*stage.grid, *stage.rows, *keys.axes, *keys.repeat)))
+    return times(pairs, widths(keys, stage.sums, keys.products), ONE if causal else Const(2))
 
 
 def right_cost(form: Form) -> Expr:
     """Multiply-adds from the right, twice as many; those of states count double, for what they cost in memory."""
     stage, keys = form.stage, form.keys
-    grid = _times(*(Size(a) for a in stage.grid))
-    rows = _times(*(Size(a) for a in stage.rows))
-    many = _times(*(Size(a) for a in (*keys.axes, *keys.repeat)))
-    made = _times(many, _plus(*(_times(*(Size(a) for a in s.axes)) for s in form.states)))
+    grid = times(*(Size(a) for a in stage.grid))
+    rows = times(*(Size(a) for a in stage.rows))
+    many = times(*(Size(a) for a in (*keys.axes, *keys.repeat)))
+    made = times(many, plus(*(times(*(Size(a) for a in s.axes)) for s in form.states)))
     used = [form.of[p] for s in stage.sums for p in form.sep.pieces[s.name]]
-    applied = _times(rows, _plus(*(_times(*(Size(a) for a in s.axes)) for s in used)))
-    out = _times(Const(4), _plus(made, applied))
+    applied = times(rows, plus(*(times(*(Size(a) for a in s.axes)) for s in used)))
+    out = times(Const(4), plus(made, applied))
     if form.sep.causal is not None:
-        out = _plus(out, _times(rows, _times(*(Size(a) for a in keys.repeat)), form.length, widths(keys, stage.sums, keys.products)))
-    return _times(grid, out)
+        out = plus(out, times(rows, times(*(Size(a) for a in keys.repeat)), form.length, widths(keys, stage.sums, keys.products)))
+    return times(grid, out)
 
 
-__all__ = ["SHIFT", "Form", "State", "form_of", "groups", "left_cost", "right_cost"]
+__all__ = ["SHIFT", "Form", "State", "form_of", "groups", "left_cost", "plus", "right_cost"]

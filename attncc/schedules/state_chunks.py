@@ -85,12 +85,18 @@ class _Chunks:
         outs = [Arg(*form.outer(s, True), "float", "out", True) for s in self.states]
         note = "the state of every chunk of keys: what the rows need to know of it"
         tag = f"_{self.number + 1}" if self.number else ""
-        return verify(
-            Program(
-                f"{form.stage.name}_chunks{tag}", self.dims, (*reads, *outs), tuple(place.scalars.values()),
-                (*self.states[0].grid, form.chunk), self.owner.name, (*self.top.body, *lets, *inits, *nest, *stores), (note,), kind="chunks",
-            )
-        )  # fmt: skip
+        made = Program(
+            f"{form.stage.name}_chunks{tag}",
+            self.dims,
+            (*reads, *outs),
+            tuple(place.scalars.values()),
+            (*self.states[0].grid, form.chunk),
+            self.owner.name,
+            (*self.top.body, *lets, *inits, *nest, *stores),
+            (note,),
+            kind="chunks",
+        )
+        return verify(made)
 
     def body(self, outer: Scope, cond: Expr | None) -> tuple[Stmt, ...]:
         """What a tile of keys adds to the states."""
@@ -172,7 +178,7 @@ def _total(form: Form, state: State) -> Program:
         at = Apply("sub", (Apply("sub", (Size(chunk), ONE)), Index(chunk)))
 
     def index(chunked: bool) -> tuple[Expr, ...]:
-        return tuple([*map(Index, state.grid), *([at] if chunked else []), *map(Index, state.axes)])
+        return (*map(Index, state.grid), *((at,) if chunked else ()), *map(Index, state.axes))
 
     total, one = "total", "state"
     add: list[Stmt] = [Load(one, part, index(True), dims), Set(total, Apply("add", (value(total), value(one))))]

@@ -11,7 +11,6 @@ from attncc.ir.nodes import Assign, Attend
 from attncc.ir.printer import show, show_expr
 from attncc.passes.canonicalise import rewrite
 from attncc.passes.classify import classify
-from attncc.passes.mixing import mixing_order
 from attncc.passes.predicates import how, solve
 
 I, J = Index("i"), Index("j")
@@ -155,28 +154,6 @@ def test_classes() -> None:
       e0 = x * 2
     }""").ir)}  # fmt: skip
     assert found == {"a": "gemm", "b": "gather", "c0": "stencil", "d": "reduce", "e0": "map"}
-
-
-def linear_attention(mask: str = "", normalize: str = "identity") -> Attend:
-    text = f"""
-    pattern f(q[h, i, d], k[h, j, d], v[h, j, e], g[h, j]) -> o[h, i, e] {{
-      attend o over j {{ score dot(q, k) * g {mask} normalize {normalize} mix v order auto }}
-    }}"""
-    node = attncc.compile(text).ir.nodes[-1]
-    assert isinstance(node, Attend)
-    return node
-
-
-def test_mixing_order() -> None:
-    order = mixing_order(linear_attention())
-    assert order.legal and not order.causal
-    assert order.choose({"h": 8, "i": 4096, "j": 4096, "d": 64, "e": 64}) == "right"
-    assert order.choose({"h": 8, "i": 16, "j": 16, "d": 64, "e": 64}) == "left"
-    assert order.choose({"h": 8, "i": 16, "j": 16, "d": 64, "e": 64}, "right") == "right"
-    causal = mixing_order(linear_attention("mask j <= i", "sum(eps = 1e-6)"))
-    assert causal.legal and causal.causal
-    for node in (linear_attention("mask j <= i + 3"), linear_attention(normalize="softmax"), linear_attention(normalize="relu(s) ^ 2")):
-        assert not mixing_order(node).legal and mixing_order(node).choose({}) == "left"
 
 
 def test_sizes_stay_symbols() -> None:
