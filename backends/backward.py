@@ -81,9 +81,15 @@ class Reversed:
 
     def _launch(self, move: Launch) -> None:
         run = self.run
+        if not any(name in self.cots for name in move.grads):  # autograd of what follows found no dependence
+            return
         for name, grad in move.grads.items():
-            wide = name in self.made.acc
-            run.arrays[grad] = self.cots[name].to(self.acc if wide else run.dtype)
+            dtype = self.acc if name in self.made.acc else run.dtype
+            if name in self.cots:
+                run.arrays[grad] = self.cots[name].to(dtype)
+            else:
+                shape = [run.sizes[a] for a in self.tape.axes[name]]
+                run.arrays[grad] = torch.zeros(shape, dtype=dtype, device=run.device)
         for phase in move.phases:
             for node in phase.before:
                 run.run(node)

@@ -16,20 +16,21 @@ alpha <dS, S> on the rows' side and alpha <by, d by> on the keys' side, so it co
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
 
 from ...errors import AttnUnsupportedError
 from ...ir.algebra import diff
-from ...ir.expr import Apply, Const, Expr, Read, axes_of, walk
+from ...ir.expr import Apply, Expr, Read, axes_of, conjuncts, walk
 from ...ir.nodes import Assign, Attend
 from ...ir.pairs import Final, PairStage, Product, Sum, value, value_name, values_in
 from ..fuse import Fusion
 from ..fuse.algebra import contains, is_const, mul, neg, replace_part
-from ..fuse.pieces import Kind, Pieces
+from ..fuse.pieces import Pieces
 from ..fuse.products import plain
 from .ends import INF, Ends, Kept, outer_reads
+from .extremes import kept_where, keyed_sum, shared
 from .monomials import monomial, monomials, total
 from .script import Backward, Part, Script, at
+from .sides import Entry, Operand, Side
 from .tables import clashes, is_table
 
 _CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}
@@ -50,7 +51,8 @@ class Derivative:
         self.arrays = {**(arrays or {}), **{a.name: a.axes for a in fusion.before}}
         self.pieces: Pieces = fusion.pieces
         self.finals = {f.name: (k, f) for k, s in enumerate(fusion.stages) for f in s.finals}
-        self.grads = {n: name(f"d_{n}") for n, (_, f) in self.finals.items() if f.kind == "float"}
+        keyed = {x.name for s in fusion.stages for x in s.keyed}
+        self.grads = {n: name(f"d_{n}") for n in [*(n for n, (_, f) in self.finals.items() if f.kind == "float"), *keyed]}
         self.kept = Kept(name)
         self.opaque = self._opaque()
 
@@ -72,11 +74,18 @@ class Derivative:
             return tuple(a for a in (*self.pieces.rows, *self.node.over) if a not in over)
         return self.pieces.rows
 
+    def over_of(self, stage: PairStage) -> tuple[str, ...]:
+        """The axes that a stage sums over."""
+        rows = self.rows_of(stage)
+        natural = rows == self.pieces.rows
+        return self.pieces.over if natural else tuple(a for a in (*self.pieces.rows, *self.node.over) if a not in rows)
+
     def reads(self) -> list[Read]:
         """Float values that are read at a pair, operands of products aside."""
         exprs = [e for kind in self.pieces.kinds for _, e in kind.lets]
         for stage in self.fusion.stages:
-            exprs += [t.expr for s in stage.sums for t in s.terms] + ([stage.softmax.score] if stage.softmax else [])
+            exprs += [t.expr for s in (*stage.sums, *(x.sum for x in stage.keyed)) for t in s.terms]
+            exprs += [stage.softmax.score] if stage.softmax else []
         return [r for r in dict.fromkeys(r for e in exprs for r in outer_reads(e)) if not value_name(r)]
 
     def side(self, n: int, read: Read) -> str:
@@ -112,40 +121,6 @@ def _floats(read: Read) -> list[str]:
     return [e.source for e in walk(read) if isinstance(e, Read) and e.kind == "float"]
 
 
-@dataclass(eq=False)
-class Operand:
-    """What the operand of a term gets from pairs: the sum over the rows of weights times cotangents, for each of `parts`."""
-
-    by: Read
-    parts: list[tuple[Expr, Read]]
-    feature: str
-    ends: Ends
-    sum: Sum
-
-
-@dataclass
-class Entry:
-    """A share of the cotangent of a value at a pair. flow: the term it comes through, where it is alpha times the cotangent of
-    that term times the term."""
-
-    expr: Expr
-    flow: Operand | None = None
-    alpha: Expr = field(default_factory=lambda: Const(1.0))
-
-
-@dataclass
-class Side:
-    """One kind of keys backward: products and values of a pair, the cotangents so far, weights under a known log-sum-exp (to the
-    score and the stored statistic), and what operands with an axis of their own get."""
-
-    kind: Kind
-    products: list[Product]
-    lets: list[tuple[str, Expr]]
-    cots: dict[Read, list[Entry]] = field(default_factory=dict)
-    weights: dict[Read, tuple[Expr, Read]] = field(default_factory=dict)
-    operands: list[Operand] = field(default_factory=list)
-
-
 class Reverse:
     """One backward pass."""
 
@@ -157,6 +132,7 @@ class Reverse:
         self.sides = [Side(k, list(k.products), list(k.lets)) for k in of.pieces.kinds]
         self.moving = [self._moves(k) for k in range(len(self.stages))]
         self.tokens: list[Assign] = []
+        self.shares: dict[str, Read] = {}
         self.row_cots: dict[str, list[Expr]] = {}
         self.title = of.node.name or (of.node.emits[0].name if of.node.emits else "attend")
 
@@ -176,7 +152,7 @@ class Reverse:
         out: set[str] = set()
         if stage.softmax and any(self._alive(n, stage.softmax.score) for n in range(len(stage.keys))):
             out |= {stage.softmax.name, stage.softmax.lse}
-        for s in stage.sums:
+        for s in (*stage.sums, *(x.sum for x in stage.keyed)):
             for t in s.terms:
                 by = t.by is not None and t.by.source in self.live
                 if by or values_in(t.expr) & out or self._alive(t.keys, t.expr):
@@ -227,6 +203,9 @@ class Reverse:
                 for s in stage.sums:
                     if s.name in moving:
                         self._sum(ends, n, s)
+        for keyed in stage.keyed:
+            if keyed.name in self.given and keyed.name in moving:
+                keyed_sum(self, ends, keyed)
         self._scores(ends)
 
     def _cotangent(self, final: Final, extra: list[Expr]) -> Read | None:
@@ -264,15 +243,17 @@ class Reverse:
         side, bars, scalar = self.sides[n], ends.bars.get(s.name, []), ends.scalar(s)
         if not bars and scalar is None:
             return
-        if s.op != "sum":
-            raise AttnUnsupportedError(f"no backward stage for the {s.op} of pair values", self.of.node.span)
-        mask = self._mask(ends.stage, n)
+        mask = self.mask(ends.stage, n)
         for term in s.terms:
             if term.keys != n:
                 continue
-            expr = self._weighted(ends, n, term.expr)
+            expr = self.weighted(ends, n, term.expr)
+            if s.op != "sum":
+                assert scalar is not None
+                self.pull(n, expr, kept_where(mask, shared(self, ends, n, s, expr, scalar)))
+                continue
             short = self._short(n, s.name, expr)
-            kept = short if mask is None else Apply("where", (mask, short, Const(0.0)))
+            kept = kept_where(mask, short)
             flow: Operand | None = None
             cot: Expr
             if term.by is None:
@@ -282,15 +263,16 @@ class Reverse:
                 cot = total([mul(gain, self._product(n, d, term.by, s.feature)) for gain, d in bars])
                 flow = Operand(term.by, [(mul(gain, kept), d) for gain, d in bars], s.feature, ends, s)
                 side.operands.append(flow)
-            if mask is not None:
-                cot = Apply("where", (mask, cot, Const(0.0)))
-            self.pull(n, expr, cot, short, flow if mask is None and not s.scaled else None)
+            self.pull(n, expr, kept_where(mask, cot), short, flow if mask is None and not s.scaled else None)
 
-    def _mask(self, stage: PairStage, n: int) -> Expr | None:
-        mask = stage.keys[n].mask
-        return None if mask == self.sides[n].kind.mask else mask
+    def mask(self, stage: PairStage, n: int) -> Expr | None:
+        """What a stage asks of its pairs beyond what all of them are asked."""
+        mask, whole = stage.keys[n].mask, self.sides[n].kind.mask
+        if whole is not None and not set(conjuncts(whole)) <= set(conjuncts(mask)):
+            raise AttnUnsupportedError("no backward stage for a sum of pairs that are not admitted", self.of.node.span)
+        return None if mask == whole else mask
 
-    def _weighted(self, ends: Ends, n: int, expr: Expr) -> Expr:
+    def weighted(self, ends: Ends, n: int, expr: Expr) -> Expr:
         """The expression with weights under a known log-sum-exp by name: the softmax's own, and those of earlier stages."""
         soft = ends.stage.softmax
         if soft is not None and contains(expr, value(soft.name)):
@@ -315,7 +297,9 @@ class Reverse:
         return self.weight(n, soft.score, ends.lse_kept(), ends.statistic(), soft.name)
 
     def weight(self, n: int, score: Expr, lse: Expr, statistic: Read, hint: str) -> Read:
-        """exp(score - lse): at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass). statistic: what lse is computed from."""
+        """exp(score - lse), at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass).
+
+        statistic: what lse is computed from."""
         side = self.sides[n]
         for known, parts in side.weights.items():
             if parts == (score, statistic):
@@ -405,9 +389,7 @@ class Reverse:
                 inner = total(parts)
                 if p == mine and mean is not None:
                     inner = Apply("sub", (inner, mean))
-                self._drawn(n, score, mul(p, inner), self._mask(ends.stage, n) if lse == own else None)
+                self._drawn(n, score, mul(p, inner), self.mask(ends.stage, n) if lse == own else None)
 
     def _drawn(self, n: int, score: Expr, expr: Expr, mask: Expr | None) -> None:
-        if mask is not None:
-            expr = Apply("where", (mask, expr, Const(0.0)))
-        self.pull(n, score, self.let(n, "d_score", expr))
+        self.pull(n, score, self.let(n, "d_score", kept_where(mask, expr)))

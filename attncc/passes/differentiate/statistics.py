@@ -21,9 +21,10 @@ from ..fuse.pieces import Pieces
 from .ends import summed
 from .monomials import total
 from .script import at
+from .sides import Entry, Operand
 
 if TYPE_CHECKING:
-    from .build import Entry, Operand, Reverse
+    from .build import Reverse
 
 
 def pieces_of(rev: Reverse, *numbers: int) -> Pieces:
@@ -73,8 +74,6 @@ def statistic(rev: Reverse, final: Final) -> list[Expr]:
 
 def _entries(rev: Reverse, name: str) -> list[tuple[int, Entry]]:
     """What pairs give a statistic: directly, and through weights exp(score - statistic), whose derivative is minus themselves."""
-    from .build import Entry
-
     out: list[tuple[int, Entry]] = []
     for n, side in enumerate(rev.sides):
         for leaf in [r for r in side.cots if r.source == name]:
