@@ -169,7 +169,8 @@ def search(
 
     likely = [c for c in ordered(program, sizes, setting) if c.stages == 2 and c.described]
     first = [c for c in likely if c in _FIRST]
-    for config in dict.fromkeys([*first[:6], *likely[:2], *likely[2:4] * (len(first) < 3)]):
+    few = max(2, limit // 2)
+    for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1:few]]):
         attempt(config)
     best = _best(tried)
     if best is None:  # nothing fits with two stages

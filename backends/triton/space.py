@@ -119,8 +119,8 @@ def moved_bytes(of: Traits, config: Config, setting: Setting) -> float:
 
 
 def prior(of: Traits, config: Config, setting: Setting) -> float:
-    """A guess of the clocks of a score element: units at their rates, the cost of an iteration spread over its pairs, and how many
-    programs registers and shared memory leave room for."""
+    """A guess of what `search.rank` calls clocks: units at their rates, the cost of an iteration spread over its pairs, and how
+    many programs registers and shared memory leave room for."""
     units, pairs = setting.units, config.owner * config.loop
     each = pairs / (config.warps * units.warp_size)
     element = setting.bits / 8
@@ -137,8 +137,10 @@ def prior(of: Traits, config: Config, setting: Setting) -> float:
     spill = max(0.0, need - units.registers_per_thread) / units.registers_per_thread
     taken = min(need, units.registers_per_thread) * config.warps * units.warp_size
     fit = max(1, min(int(units.registers / taken), int(units.shared / (shared_bytes(of, config, setting) + 2048))))
-    clocks = max(matrix, fed, rest, moved_bytes(of, config, setting) / units.cache_bytes, (max(matrix, fed) + rest) / fit)
-    return (clocks + exposed(config, setting, fit)) * (1 + 4 * spill) * overhang(of, config)
+    used = (matrix, fed, work / units.issue, 1 / 16, moved_bytes(of, config, setting) / units.cache_bytes)
+    busy = sum(clocks**3 for clocks in used) ** (1 / 3)
+    turns = (max(matrix, fed) + rest / max(1, config.warps // 4)) / fit
+    return (max(busy, turns) + exposed(config, setting, fit)) * (1 + 4 * spill) * overhang(of, config)
 
 
 def exposed(config: Config, setting: Setting, programs: int) -> float:
