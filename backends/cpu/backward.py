@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from threading import Thread
 
 import torch
 from attncc.backends.backward import KernelGradient
@@ -43,9 +45,27 @@ def gradient(program: Program, outputs: Sequence[str], choose: Choose = boxes.ch
     runners: dict[int, _Planned] = {}
 
     def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:
+        known = runner(plan)
+        if plan is made.forward:
+            needs = [n for n, t in inputs.items() if t.requires_grad]
+            known.meanwhile = (lambda sizes, dtype: ahead(needs, sizes, dtype)) if needs else None
+        return _Call(known, {n: t.detach() for n, t in inputs.items()}, dtype)
+
+    def runner(plan: Plan) -> _Planned:
         known = runners.get(id(plan))
         if known is None or known.plan is not plan:
             known = runners[id(plan)] = _Planned(plan, choose)
-        return _Call(known, {n: t.detach() for n, t in inputs.items()}, dtype)
+        return known
+
+    def ahead(needs: list[str], sizes: Mapping[str, int], dtype: torch.dtype) -> None:
+        """The backward pass is compiled beside the forward pass."""
+
+        def work() -> None:
+            with suppress(Exception):  # whoever calls the backward pass is told
+                tape = made.backward(needs, outputs)
+                if tape.plan.steps:
+                    runner(tape.plan).loaded(tape.plan.extended(dict(sizes)), dtype)
+
+        Thread(target=work, name="attncc-ahead").start()
 
     return KernelGradient(made, start)

@@ -17,7 +17,7 @@ from attncc.errors import AttnUnsupportedError
 
 HEADERS = Path(__file__).parent / "headers"
 FLAGS = (
-    "-std=gnu11", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fPIC",
+    "-std=gnu11", "-O2", "-ftree-vectorize", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing", "-fPIC",
     "-shared", "-fvisibility=hidden", "-Wno-psabi",
 )  # fmt: skip
 """Never -ffast-math: it folds the rounding of exp2 away, and takes NaN and infinities for granted."""

@@ -272,7 +272,6 @@ class Memory(Frame):
             self.line(f"{test}({place.base})[{' + '.join(parts) or '0'}] {'+=' if stmt.add else '='} {code};")
             self._close(heads)
 
-
     def _store_rows(self, stmt: Store, arg: Arg, place: Place, dims: tuple[str, ...]) -> None:
         """A whole tile, by a function of memory.h: the owner's rows stored, or rows of others added."""
         row = self.copied_rows(dims)

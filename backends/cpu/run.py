@@ -33,7 +33,8 @@ _KNOWN = 1024
 class Runner:
     """A program ready to run. Kernels are built and loaded once for each element type and set of head dimensions.
 
-    choose: what gives the tile sizes of a kernel, by axis.
+    choose: what gives the tile sizes of a kernel, by axis. meanwhile: called before a library is compiled, with the sizes and the type
+    of a call.
     """
 
     def __init__(self, program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> None:
@@ -42,6 +43,7 @@ class Runner:
         self._caches()
 
     def _caches(self) -> None:
+        self.meanwhile: Callable[[Mapping[str, int], torch.dtype], None] | None = None
         self._loaded: dict[tuple[tuple[int, ...], torch.dtype, tuple[str, ...]], Loaded] = {}
         self._launches: dict[Any, tuple[Launch, ...]] = {}
         self.sizes: dict[Any, Mapping[str, int]] = {}
@@ -56,7 +58,9 @@ class Runner:
         programs = [p for s in self.plan.steps if isinstance(s, Fused) for p in (*s.definitions, *self.chosen(s, sizes))]
         key = (tuple(features.values()), dtype, tuple(p.name + p.sweep for p in programs))
         if key not in self._loaded:
-            self._loaded[key] = Loaded(module_of(self.plan, programs, features, dtype), self.program.name, self.choose)
+            then = self.meanwhile
+            meanwhile = (lambda: then(sizes, dtype)) if then is not None else None
+            self._loaded[key] = Loaded(module_of(self.plan, programs, features, dtype), self.program.name, self.choose, meanwhile)
         return self._loaded[key]
 
     @staticmethod
@@ -81,9 +85,9 @@ class Runner:
 class Loaded:
     """A module and its library."""
 
-    def __init__(self, module: Module, title: str, choose: Choose) -> None:
+    def __init__(self, module: Module, title: str, choose: Choose, meanwhile: Callable[[], None] | None = None) -> None:
         self.module, self.choose = module, choose
-        self.library = load(module.text, title)
+        self.library = load(module.text, title, meanwhile)
         self.strip = ctypes.c_long.in_dll(self.library, "attncc_strip").value
         self._chosen: dict[tuple[str, tuple[int, ...]], dict[str, int]] = {}
 

@@ -52,18 +52,46 @@ INLINE element narrow(real x) { return x; }
 #endif
 INLINE real as_is(real x) { return x; }
 
-/* `count` elements in a row, as numbers. */
-#define CONVERT_ROW(name, from_type, to_type, convert) \
-    INLINE void name(to_type *to, const from_type *from, long count) \
-    { \
-        for (long c = 0; c < count; ++c) to[c] = convert(from[c]); \
-    }
-CONVERT_ROW(widen_row, element, real, widen)
-CONVERT_ROW(narrow_row, real, element, narrow)
-CONVERT_ROW(keep_row, real, real, as_is)
+/* LANES elements at once. */
+#if ELEMENT < 32
+typedef uint16_t vsmall __attribute__((vector_size(VECTOR / 2), may_alias, aligned(2)));
+typedef uint32_t vbits __attribute__((vector_size(VECTOR), may_alias));
+#define BITS(x) ((uint32_t)(x) - (vbits){})
+INLINE vbits choose_bits(vbits which, vbits a, vbits b) { return (which & a) | (~which & b); }
+#endif
+#if ELEMENT == 17
+INLINE vreal widen_all(const element *from) { return (vreal)(__builtin_convertvector(*(const vsmall *)from, vbits) << 16); }
+INLINE void narrow_all(element *to, vreal x)
+{
+    vbits bits = (vbits)x, even = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    *(vsmall *)to = __builtin_convertvector(choose_bits((vbits)(x != x), BITS(0x7fc0), even), vsmall);
+}
+#elif ELEMENT == 16
+INLINE vreal widen_all(const element *from)
+{
+    vbits half = __builtin_convertvector(*(const vsmall *)from, vbits), size = (half & 0x7fff) << 13;
+    vbits small = (vbits)((vreal)size * splat(0x1p112f)), large = size + 0x70000000;
+    return (vreal)(choose_bits((vbits)(size >= 0x0f800000), large, small) | (half & 0x8000) << 16);
+}
+INLINE void narrow_all(element *to, vreal x)
+{
+    vbits bits = (vbits)x, size = bits & 0x7fffffff;
+    vbits normal = (size + 0xfff + (size >> 13 & 1) - 0x38000000) >> 13;
+    vbits small = (vbits)((vreal)size + splat(0.5f)) - 0x3f000000;
+    vbits out = choose_bits((vbits)(size < 0x38800000), small, normal);
+    out = choose_bits((vbits)(size >= 0x477ff000), BITS(0x7c00), out);
+    out = choose_bits((vbits)(size > 0x7f800000), BITS(0x7e00), out) | (bits >> 16 & 0x8000);
+    *(vsmall *)to = __builtin_convertvector(out, vsmall);
+}
+#else
+INLINE vreal widen_all(const element *from) { return load_any((const real *)from); }
+INLINE void narrow_all(element *to, vreal x) { store_any((real *)to, x); }
+#endif
+INLINE vreal as_they_are(const real *from) { return load_any(from); }
+INLINE void put_all(real *to, vreal x) { store_any(to, x); }
 
 /* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
-#define LOAD_COLUMNS(name, type, convert, row) \
+#define LOAD_COLUMNS(name, type, convert, convert_all) \
     APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
     { \
         for (long first = 0; first < STRIP; first += LANES) { \
@@ -73,7 +101,7 @@ CONVERT_ROW(keep_row, real, real, as_is)
             for (; step == 1 && r + LANES <= rows; r += LANES) { \
                 vreal square[LANES_COUNT] = {}; \
                 for (long l = 0; l < LANES && first + l < lanes; ++l) \
-                    if (at[first + l] >= 0) row((real *)&square[l], from + at[first + l] + r, LANES); \
+                    if (at[first + l] >= 0) square[l] = convert_all(from + at[first + l] + r); \
                 transpose(square); \
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l]); \
             } \
@@ -84,23 +112,20 @@ CONVERT_ROW(keep_row, real, real, as_is)
     }
 
 /* to[row][column] = from[at[row] + column * step]; at < 0: outside, 0. `wide` is the length of a row of `to`. */
-#define LOAD_ROWS(name, type, convert) \
+#define LOAD_ROWS(name, type, convert, convert_all) \
     APART void name(real *restrict to, const type *from, const long *at, long rows, long columns, long step, long wide) \
     { \
         for (long r = 0; r < rows; ++r, to += wide) { \
             const type *one = from + at[r]; \
-            if (at[r] < 0) \
-                for (long c = 0; c < columns; ++c) to[c] = 0; \
-            else if (step == 1) \
-                for (long c = 0; c < columns; ++c) to[c] = convert(one[c]); \
-            else \
-                for (long c = 0; c < columns; ++c) to[c] = convert(one[c * step]); \
-            for (long c = columns; c < wide; ++c) to[c] = 0; \
+            long c = 0, count = at[r] < 0 ? 0 : columns; \
+            for (; step == 1 && c + LANES <= count; c += LANES) store_any(to + c, convert_all(one + c)); \
+            for (; c < count; ++c) to[c] = convert(one[c * step]); \
+            for (; c < wide; ++c) to[c] = 0; \
         } \
     }
 
 /* to[at[lane] + row * step] = from[row][lane]; at < 0: outside, nothing. */
-#define STORE_COLUMNS(name, type, convert, row) \
+#define STORE_COLUMNS(name, type, convert, convert_all) \
     APART void name(type *to, const long *at, long lanes, long rows, long step, const real *restrict from) \
     { \
         for (long first = 0; first < lanes; first += LANES) { \
@@ -110,7 +135,7 @@ CONVERT_ROW(keep_row, real, real, as_is)
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = load(from + (r + l) * STRIP + first); \
                 transpose(square); \
                 for (long l = 0; first + l < last; ++l) \
-                    if (at[first + l] >= 0) row(to + at[first + l] + r, (const real *)&square[l], LANES); \
+                    if (at[first + l] >= 0) convert_all(to + at[first + l] + r, square[l]); \
             } \
             for (; r < rows; ++r) \
                 for (long l = first; l < last; ++l) \
@@ -133,14 +158,14 @@ CONVERT_ROW(keep_row, real, real, as_is)
         } \
     }
 
-LOAD_COLUMNS(load_columns, element, widen, widen_row)
-LOAD_ROWS(load_rows, element, widen)
-STORE_COLUMNS(store_columns, element, narrow, narrow_row)
+LOAD_COLUMNS(load_columns, element, widen, widen_all)
+LOAD_ROWS(load_rows, element, widen, widen_all)
+STORE_COLUMNS(store_columns, element, narrow, narrow_all)
 ADD_ROWS(add_rows, element, widen, narrow)
 #if ELEMENT < 32
-LOAD_COLUMNS(load_columns_real, real, as_is, keep_row)
-LOAD_ROWS(load_rows_real, real, as_is)
-STORE_COLUMNS(store_columns_real, real, as_is, keep_row)
+LOAD_COLUMNS(load_columns_real, real, as_is, as_they_are)
+LOAD_ROWS(load_rows_real, real, as_is, as_they_are)
+STORE_COLUMNS(store_columns_real, real, as_is, put_all)
 ADD_ROWS(add_rows_real, real, as_is, as_is)
 #else
 #define load_columns_real load_columns
