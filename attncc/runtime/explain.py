@@ -13,7 +13,9 @@ from ..ir.sizes import sized_by_data
 from ..passes.classify import classify, query_axes
 from ..passes.masks import analyse
 from ..passes.predicates import how
+from ..schedules.backward import differentiated
 from ..schedules.mixing import mixing
+from ..schedules.plan import Fused, Torch, plan
 from .backends import installed, missing, named
 
 
@@ -50,6 +52,7 @@ def explain(program: Program, sizes: Mapping[str, int] | None = None) -> Explana
         Section("such-that conditions", tuple(_conditions(program))),
         Section("masks", tuple(row for node in attends(program) for row in _masks(program, node))),
         Section("mixing order", tuple(_order(program, node, sizes) for node in attends(program))),
+        Section("kernels", tuple(_passes(program))),
         Section("backends", tuple(row for name in sorted(installed()) for row in _backend(name, program))),
     ]
     return Explanation(program.name, tuple(s for s in sections if s.rows))
@@ -96,6 +99,35 @@ def _masks(program: Program, node: Attend) -> Iterator[tuple[str, str, str]]:
 
 def _order(program: Program, node: Attend, sizes: Mapping[str, int] | None) -> tuple[str, str, str]:
     return label(node), *mixing(program, node).told(sizes)
+
+
+def _passes(program: Program) -> Iterator[tuple[str, str, str]]:
+    """What is fused and what runs on PyTorch, forward and backward, where a backend with kernels runs the program."""
+    outputs = [o.name for o in program.outputs if not o.on_request]
+    made = differentiated(program, outputs)
+    forward = made.forward if made is not None else plan(program, outputs)
+    for n, step in enumerate(forward.steps):
+        name = label(step.node)
+        if isinstance(step, Torch):
+            yield name, "forward on PyTorch", step.reason
+        else:
+            kernels = [k.name for k in (*step.definitions, *step.kernels)]
+            beside = [a.name for a in (*step.before, *step.after)]
+            yield name, f"forward fused: {', '.join(kernels)}", f"on PyTorch beside it: {', '.join(beside)}" if beside else ""
+        if not isinstance(step.node, Attend):
+            continue
+        if made is None:
+            yield name, "backward by autograd of the whole program", "no attend has backward stages"
+        elif isinstance(made.derivatives[n], str):
+            yield name, "backward by autograd of this node", str(made.derivatives[n]) or "its forward pass is on PyTorch"
+        else:
+            yield name, "backward fused", ""
+    if made is not None:
+        needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const]
+        floats = [o.name for o in made.program.outputs if o.kind == "float"]
+        kernels = [k.name for s in made.backward(needs, floats).plan.steps if isinstance(s, Fused) for k in (*s.definitions, *s.kernels)]
+        if kernels:
+            yield "gradients", f"kernels: {', '.join(kernels)}", ""
 
 
 def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:
