@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from attncc.ir.expr import Const, Expr, Index
+from attncc.ir.expr import Apply, Const, Expr, Index
 from attncc.tile.nodes import Arg, Load, Store, statements
 
 from .expressions import broadcast
@@ -143,6 +143,13 @@ class Memory(Frame):
                 far.append(f"{self._wide(text)} * {stride}")
                 if filled:
                     alone += [f"({text} >= 0)", f"({text} < {self.size(axis)})"]
+            elif len(dims) > 1 and (ranks := self._ranks(at)) is not None:
+                step, inner_axis, group = ranks
+                dim = self.tiled[inner_axis]
+                far.append(f"{self._wide(f'{step} * {self.start(inner_axis)} + {group}')} * {stride}")
+                near.append(f"{broadcast(self.inside(inner_axis), (dim.name,), dims)} * {step} * {stride}")
+                if dim is self.owner or dim.name in self.masked:
+                    masks.append(broadcast(f"({step} * {self.position(inner_axis)} + {group} < {self.size(axis)})", (dim.name,), dims))
             else:
                 box = False
                 text = self.printer.text(at, dims)
@@ -160,6 +167,14 @@ class Memory(Frame):
         if len(near) > 1 and " " in inner and far:
             inner = f"({inner})"
         return " + ".join([self.pointer(arg.name), *far, *([inner] if inner else [])]), masks
+
+    def _ranks(self, at: Expr) -> tuple[int, str, str] | None:
+        """(step, axis, rest) of a position `step * axis + rest`, the axis tiled and the rest a scalar that is not negative."""
+        match at:
+            case Apply("add", (Apply("mul", (Const(int() as step), Index(axis))), rest)) if axis in self.tiled and step > 0:
+                bounded = isinstance(rest, Index) or (isinstance(rest, Apply) and rest.op == "mod")
+                return (step, axis, self.printer.text(rest, ())) if bounded and not self.printer.dims(rest) else None
+        return None
 
     def _valid(self, axis: str, owned: bool) -> str:
         """Which positions of a tile are inside the array, under a name."""
