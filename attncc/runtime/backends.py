@@ -14,6 +14,7 @@ Another package adds one by declaring an entry point in that group.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -41,7 +42,7 @@ class Backend(Protocol):
     def notes(self, program: Program) -> list[tuple[str, str, str]]: ...
 
 
-BY_DEVICE: dict[str, tuple[str, ...]] = {"cuda": ("triton", "eager"), "cpu": ("eager",)}
+BY_DEVICE: dict[str, tuple[str, ...]] = {"cuda": ("triton", "eager"), "cpu": ("cpu", "eager")}
 """Device type -> backends in order of preference; the first one that is there and takes the program runs it."""
 
 
@@ -80,6 +81,16 @@ def present() -> tuple[str, ...]:
 def choose(program: Program, device: str) -> Backend:
     """The default backend for a program on a device type."""
     for name in BY_DEVICE.get(device, ("eager",)):
-        if name in installed() and not missing(name) and not named(name).refuses(program):
+        if name not in installed():
+            continue
+        if lack := missing(name):
+            _tell(name, lack)
+        elif not named(name).refuses(program):
             return named(name)
     return named("eager")
+
+
+@cache
+def _tell(name: str, lack: str) -> None:
+    """Say once why the eager backend computes instead."""
+    warnings.warn(f"attncc computes with the eager backend, not with '{name}': {lack}", stacklevel=2)

@@ -86,13 +86,19 @@ def header_text() -> str:
     return "\n".join(path.read_text() for path in sorted(HEADERS.glob("*.h")))
 
 
+def _say(line: str) -> None:
+    """A line for whoever waits at a terminal."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
+
+
 def build(source: Path, library: Path, title: str) -> None:
-    """Compile a source file. A compile of over a second says so. Raises AttnUnsupportedError with what the compiler said."""
+    """Compile a source file. A compile of over a second says so at a terminal. Raises AttnUnsupportedError with what the compiler said."""
     compiler = find()
     if compiler is None:
         raise AttnUnsupportedError(missing())
     command = [*compiler.command, *compiler.flags, f"-I{HEADERS}", str(source), "-o", str(library), "-lm"]
-    timer = threading.Timer(PATIENCE, lambda: print(f"attncc: compiling {title} for the CPU ...", file=sys.stderr, flush=True))
+    timer = threading.Timer(PATIENCE, lambda: _say(f"attncc: compiling {title} for the CPU ..."))
     timer.daemon = True
     timer.start()
     try:

@@ -6,6 +6,7 @@ import os
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -94,10 +95,13 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     made = op(TEXT)
     assert compiler.find() is None and "gcc" in compiler.missing()
     assert any("install" in reason for reason in Cpu().refuses(made.ir))
-    monkeypatch.setattr(backends, "BY_DEVICE", {"cpu": ("cpu", "eager")})
-    assert backends.choose(made.ir, "cpu").name == "eager"
+    backends._tell.cache_clear()
+    with pytest.warns(UserWarning, match="install the package gcc or clang"):
+        assert backends.choose(made.ir, "cpu").name == "eager"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert backends.choose(made.ir, "cpu").name == "eager"
     monkeypatch.undo()
-    monkeypatch.setattr(backends, "BY_DEVICE", {"cpu": ("cpu", "eager")})
     assert backends.choose(made.ir, "cpu").name == "cpu"
 
 
@@ -125,6 +129,9 @@ def test_what_the_compiler_says_is_passed_on(apart: Path) -> None:
 def test_a_slow_compile_says_so(apart: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(compiler, "PATIENCE", 0.0)
     library.load(TINY, "tiny")
+    assert not capfd.readouterr().err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    library.load(TINY + "/* */", "tiny")
     assert "attncc: compiling tiny" in capfd.readouterr().err
 
 
