@@ -122,14 +122,14 @@ def _refused(stage: PairStage, why: str) -> AttnUnsupportedError:
 
 
 def _with_twins(stage: PairStage) -> tuple[PairStage, dict[str, str]]:
-    """The stage with a name of its own for the axis of a product that is a feature of a sum too."""
+    """The stage with a name of its own for the axis of a product that is the feature of a sum of it too."""
     keys = stage.keys[0]
-    features = {s.feature for s in stage.sums}
-    taken = features | {p.over for p in keys.products} | {a for p in keys.products for a in (*axes_of(p.row), *axes_of(p.key))}
+    both = {p.name for s in stage.sums for p in _only(keys, (s,)).products if p.over == s.feature}
+    taken = {s.feature for s in stage.sums} | {p.over for p in keys.products} | {a for p in keys.products for a in (*axes_of(p.row), *axes_of(p.key))}
     twins: dict[str, str] = {}
     products = []
     for p in keys.products:
-        if p.over in features:
+        if p.name in both:
             name = next((n for n, axis in twins.items() if axis == p.over), "")
             if not name:
                 name = f"{p.over}_in"

@@ -24,7 +24,9 @@ Arrays = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Right:
-    """kernels: the step's from the right, in order. swept: the same with causal states carried along in one sweep. sizes: of the axes that they add, in sizes that are known. cheaper: when they
+    """kernels: the step's from the right, in order. swept: the same with causal states carried along in one sweep.
+
+    sizes: of the axes that they add, in sizes that are known. cheaper: when they
     cost less. forms: what was found of each stage that has states."""
 
     kernels: tuple[Tiles, ...]

@@ -112,7 +112,7 @@ class Apply_(Flash):
         """The loops over the keys from `low` to `high`: full tiles, then the others with the mask."""
         causal, axis = self.form.sep.causal, self.form.axis
         assert causal is not None
-        place, dim, keys = self.place, self.loops[0], self.stage.keys[0]
+        dim, keys = self.loops[0], self.stage.keys[0]
         box, counter = value(f"{axis}.box", "int"), value("tile.number", "int")
         first, last = value(f"{causal.row}.first", "int"), value(f"{causal.row}.last", "int")
         tiles, full = value(f"{axis}.tiles", "int"), value(f"{axis}.full_tiles", "int")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from ..ir.expr import ONE, ZERO, Apply, Const, Expr, Index, Read, Size
 from ..passes.fuse.algebra import is_const, mul
 from ..tile.nodes import (
