@@ -16,7 +16,7 @@ from .configs import Config
 from .machine import Kept, Report, parse_target
 from .machine.mix import to_json
 from .search import Compiler
-from .settle import settle
+from .settle import own_features, settle
 from .traits import traits
 
 DEFAULT_HEAD = 64
@@ -73,8 +73,7 @@ def reports(
         features = feature_sizes(made, sizes)
         done = settle(made, features, target, dtype, compiler)
         for kernel in done.module.kernels:
-            own = {a: n for a, n in features.items() if any(d.axes == (a,) for d in kernel.program.dims)}
-            paired = traits(kernel.program, own) is not None
+            paired = traits(kernel.program, own_features(kernel, features)) is not None
             out.append(Bound(phase, done.configs[kernel.name], done.report(kernel), paired))
     if not out:
         raise AttnUnsupportedError(f"'{program.name}' has no fused kernel", None, "attncc explain says why, without --target")

@@ -15,7 +15,7 @@ from .kernel import Kernel
 from .machine import Compiled, Failed, Report
 from .module import Module
 from .run import module_of
-from .search import Compiler, model
+from .search import Compiler, model, single
 from .space import Setting
 
 BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
@@ -38,7 +38,7 @@ class Settled:
 
 def own_features(kernel: Kernel, features: Mapping[str, int]) -> dict[str, int]:
     """The sizes of the feature axes that a kernel has."""
-    return {a: n for a, n in features.items() if any(d.axes == (a,) for d in kernel.program.dims)}
+    return {d.axes[0]: features[d.axes[0]] for d in kernel.program.dims if d.axes[0] in features}
 
 
 def settle(
@@ -53,7 +53,9 @@ def settle(
     for kernel in first.kernels:
         why = ""
         for config in candidates(kernel.program, own_features(kernel, sizes), target, bits, setting.describes):
-            module = module_of(made, sizes, target, bits, {**chosen, kernel.name: config}, setting.describes)
+            module = single(kernel.program, own_features(kernel, sizes), setting, config)  # alone, as the search compiles it
+            if module.kernels[0].name != kernel.name:
+                module = module_of(made, sizes, target, bits, {**chosen, kernel.name: config}, setting.describes)
             printed = next(k for k in module.kernels if k.name == kernel.name)
             done = compiler.compile(request(module, printed, target, dtype), time_limit)
             if isinstance(done, Failed):
