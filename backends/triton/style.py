@@ -42,10 +42,13 @@ def partial_sums(program: Program) -> dict[str, Dim]:
     sums = {s.out: s for s in statements(program.body) if isinstance(s, Reduce) and s.op == "sum"}
     loops = [s for s in program.body if isinstance(s, TileLoop)]
     held = [s for loop in loops for s in statements(loop.body)]
+    last = max((n for n, s in enumerate(program.body) if isinstance(s, TileLoop)), default=0)
+    before = [s for s in program.body[:last] if not isinstance(s, TileLoop)]
     out: dict[str, Dim] = {}
     for name in zero:
         dims = {_added(s, name, sums) for s in held if isinstance(s, Set) and s.acc == name}
         read = [s for s in held if _reads(s, name) and not (isinstance(s, Set) and s.acc == name)]
+        read += [s for s in statements(tuple(before)) if _reads(s, name) or (isinstance(s, Set) and s.acc == name)]
         nested = any(isinstance(s, TileLoop) for s in held) or len(loops) != sum(isinstance(s, TileLoop) for s in statements(program.body))
         if len(dims) == 1 and "" not in dims and not read and not nested:
             out[name] = program.dim(dims.pop())
