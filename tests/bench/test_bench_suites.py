@@ -120,6 +120,42 @@ def test_ratios_are_those_of_rounds() -> None:
     assert times(found)["own"].median == 2.0
 
 
+@pytest.mark.parametrize(("host", "fails", "how"), [(1e-4, False, "events"), (9.0, False, "CUDA graph"), (9.0, True, "bound by the host")])
+def test_device_times(monkeypatch: pytest.MonkeyPatch, host: float, fails: bool, how: str) -> None:
+    """What is timed by events and what as a graph, with the device's functions replaced."""
+    import contextlib
+
+    from triton import testing
+
+    from attncc.bench import timing
+
+    calls: list[str] = []
+
+    def do_bench(run: Callable[[], object], **options: object) -> float:
+        run()
+        calls.append("events")
+        return 2.0
+
+    def do_bench_cudagraph(run: Callable[[], object], **options: object) -> float:
+        if fails:
+            raise RuntimeError("cannot be captured")
+        run()
+        calls.append("graph")
+        return 1.0
+
+    monkeypatch.setattr(testing, "do_bench", do_bench)
+    monkeypatch.setattr(testing, "do_bench_cudagraph", do_bench_cudagraph)
+    monkeypatch.setattr(timing, "_host", lambda run: host)
+    for name, value in (("Stream", lambda: None), ("stream", lambda s: contextlib.nullcontext()), ("synchronize", lambda: None)):
+        monkeypatch.setattr(torch.cuda, name, value)
+    timer = timing.Events(count=3)
+    seen: list[int] = []
+    found = timer.rounds({"a": [lambda: seen.append(0), lambda: seen.append(1)]}, 10.0)
+    assert how in timer.how["a"] and {0, 1} == set(seen)
+    assert found == {"a": [1e-3 if how == "CUDA graph" else 2e-3] * 3}
+    assert calls[-3:] == ["graph" if how == "CUDA graph" else "events"] * 3
+
+
 # ------------------------------------------------------------------------------------------------------------ runs
 
 
