@@ -6,57 +6,16 @@ A row is (what is changed, error class, part of the message). A dict changes par
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
 
 import pytest
 import torch
+from changes import INF, NAN, Base, Change, Rows, S, T, V, cut, drop, of, ones, put
+from reject_rows import MORE
 
 import attncc
-from attncc.errors import AttnAbsentError, AttnError, AttnNameError, AttnShapeError, AttnTypeError, AttnValueError
+from attncc.errors import AttnAbsentError, AttnError, AttnNameError
 from attncc.testing.calls import Sample, sample
-
-INF, NAN = math.inf, math.nan
-Tensors = dict[str, torch.Tensor]
-Change = Mapping[str, Any] | Callable[[Tensors], Tensors] | tuple[Mapping[str, Any], Callable[[Tensors], Tensors]]
-V, T, S = AttnValueError, AttnTypeError, AttnShapeError
-
-
-@dataclass(frozen=True)
-class Base:
-    """A call that works."""
-
-    pattern: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    optional: tuple[str, ...] = ()
-
-
-def cut(name: str, dim: int, by: int = 1) -> Callable[[Tensors], Tensors]:
-    """A tensor shortened along a dim."""
-    return lambda t: {**t, name: t[name].narrow(dim, 0, t[name].shape[dim] - by)}
-
-
-def put(name: str, make: Callable[[Tensors], torch.Tensor]) -> Callable[[Tensors], Tensors]:
-    """A tensor replaced, or given as well."""
-    return lambda t: {**t, name: make(t)}
-
-
-def drop(*names: str) -> Callable[[Tensors], Tensors]:
-    """Tensors left out."""
-    return lambda t: {n: x for n, x in t.items() if n not in names}
-
-
-def ones(*shape: int) -> Callable[[Tensors], torch.Tensor]:
-    return lambda t: torch.ones(shape, dtype=torch.float64)
-
-
-def of(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[Tensors], Tensors]:
-    return lambda t: {**t, name: change(t[name])}
-
 
 GRID = {"window": (3, 3)}
 AGENT = {"heads": 2, "height": 4, "width": 4, "agents": 4}
@@ -64,7 +23,7 @@ SOFT = {"height": 4, "width": 4, "ratio": 2, "heads": 2}
 VIT = {"heads": 2, "grid": (2, 2), "n_cls": 1, "metric": "chebyshev"}
 TOK = {"stage": "encoder_attention", "x_heads": 2, "t_heads": 2}
 
-TABLE: list[tuple[Base, list[tuple[Change, type[AttnError], str]]]] = [
+TABLE: Rows = [
     (Base("softmax"), [
         ({"mask_kind": "x"}, V, "'mask_kind' must be one of"), ({"causal_align": "x"}, V, "'causal_align' must be one of"),
         ({"scale": 0}, V, "scale != 0"), ({"scale": INF}, V, "abs(scale) < inf"), ({"scale": NAN}, V, "abs(scale) < inf"),
@@ -230,6 +189,7 @@ TABLE: list[tuple[Base, list[tuple[Change, type[AttnError], str]]]] = [
     (Base("selftok", {**TOK, "mode": "bi"}, {"cx": 4, "ct": 4}), [
         ({"token_causal": True}, V, "a requirement does not hold"), ({"t_heads": 1}, V, "x_heads == t_heads"),
     ]),
+    *MORE,
 ]  # fmt: skip
 
 ROWS = [(base, *row) for base, rows in TABLE for row in rows]
