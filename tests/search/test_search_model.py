@@ -11,11 +11,14 @@ import pytest
 from attncc.backends.triton import chosen, table
 from attncc.backends.triton.bounds import Bound, reports
 from attncc.backends.triton.machine import Kept, available
+from attncc.backends.triton.machine.mix import mixes
+from attncc.backends.triton.settle import settle
 from typer.testing import CliRunner
 
 import attncc
 from attncc.cli.opening import open_sample
 from attncc.errors import AttnError
+from attncc.schedules.plan import plan
 
 pytestmark = pytest.mark.skipif(not available(), reason="the installed Triton has no binary tools")
 
@@ -64,16 +67,20 @@ def test_softmax_on_hopper(worker: Kept) -> None:
 
 @pytest.mark.parametrize("target", ["cuda:80", "cuda:100", "hip:gfx942"])
 def test_other_targets(target: str, worker: Kept) -> None:
-    (forward, *_) = found = bounds("sigmoid_core", worker, target)
-    clean(found)
-    products = forward.to_json()["loops"][0]["products"]
-    assert products and all(op.startswith({"cuda:80": "HMMA", "cuda:100": "UTCHMMA"}.get(target, "v_mfma")) for op in products)
+    _, sample = open_sample("sigmoid_core", None, {})
+    made = plan(sample.program, ["core"])
+    done = settle(made, dict.fromkeys(made.features, 64), target, "bf16", worker)
+    (kernel,) = done.module.kernels
+    report = done.report(kernel)
+    assert report.compiled.spills == 0 and report.occupancy.programs
+    (first, *_) = mixes(report)
+    word = {"cuda:80": "HMMA", "cuda:100": "UTCHMMA"}.get(target, "v_mfma")
+    assert first.products and all(op.startswith(word) for op in first.products)
 
 
-@pytest.mark.parametrize("name", ["reversed_core", "neighborhood2d"])
-def test_default_configurations_do_not_spill(name: str, worker: Kept) -> None:
-    """A sample of the slow test below, at the wider of the usual head dimensions."""
-    clean(bounds(name, worker, width=128))
+def test_default_configurations_do_not_spill(worker: Kept) -> None:
+    """A sample of the slow tests below, at the wider of the usual head dimensions."""
+    clean(bounds("neighborhood2d", worker, width=128))
 
 
 @pytest.mark.slow
@@ -117,12 +124,12 @@ def test_explain_prints_both_passes() -> None:
 
 
 def test_explain_as_json() -> None:
-    result = run("explain", "linear", "--target", "cuda:80", "--json")
+    result = run("explain", "sigmoid_core", "--target", "cuda:90", "--size", "d=64", "--size", "e=64", "--json")
     assert result.exit_code == 0, result.output
     data = json.loads(result.stdout)
-    assert data["target"] == "cuda:80" and "backends" in data["decisions"]
+    assert data["target"] == "cuda:90" and "backends" in data["decisions"]
     assert data["kernels"] and all(k["phase"] in ("forward", "backward") and "config" in k for k in data["kernels"])
-    plain = json.loads(run("explain", "linear", "--json").stdout)
+    plain = json.loads(run("explain", "sigmoid_core", "--size", "d=64", "--size", "e=64", "--json").stdout)
     assert "kernels" not in plain and plain["decisions"] == data["decisions"]
 
 
