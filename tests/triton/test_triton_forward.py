@@ -215,3 +215,8 @@ def test_what_is_not_fused_says_why_and_is_right(clauses: str, reason: str) -> N
     found = agree(op(attend(clauses)), qkv(), fused=False)
     reasons = [getattr(step, "reason", "") for step in found.plan.steps]
     assert any(reason in text for text in reasons), reasons
+
+
+@pytest.mark.parametrize("normalizer", ["softmax", "softmax(s; sink = 1)", "sigmoid"])
+def test_rows_without_a_key_that_take_the_mean(normalizer: str) -> None:
+    agree(op(attend(f"{SCORE}\nmask j < i - 3\nnormalize {normalizer}\nmix v\nempty uniform")), qkv(b=1))

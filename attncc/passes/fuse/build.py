@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from ...errors import AttnUnsupportedError
-from ...ir.expr import ONE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, substitute, walk
+from ...ir.expr import ONE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, substitute, walk
 from ...ir.nodes import Assign, Attend, Program, pair_values, values_of
 from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, values_in
 from .algebra import add, replace_part, tidied
@@ -37,8 +38,11 @@ def fuse(program: Program, node: Attend, wanted: Collection[str] | None = None, 
 
     Raises AttnUnsupportedError, the message being the reason, when the attend cannot be fused.
     """
-    if node.empty != "zero":
-        raise AttnUnsupportedError(f"rows without a key that give `{node.empty}` are not fused", node.span)
+    if node.empty == "error":
+        raise AttnUnsupportedError("rows without a key that are an error are not fused: kernels raise nothing", node.span)
+    if node.empty == "uniform" and (node.posts or len(node.maps) != 1 or node.emits):
+        text = "rows without a key that give equal weights are not fused where more than one map of weights depends on that"
+        raise AttnUnsupportedError(text, node.span)
     return _Builder(program, node, wanted, taken).run()
 
 
@@ -152,6 +156,8 @@ class _Builder:
         sums: list[Sum] = []
         if mixed is not None:
             summed, final = sweep.mixed(self.node, mixed)
+            if self.node.empty == "uniform":
+                final = replace(final, expr=Apply("where", (sweep.nothing(), self._mean(), final.expr)))
             sums.append(summed)
             finals.append(final)
         after: list[Assign] = []
@@ -168,6 +174,19 @@ class _Builder:
         self.after += after
         self._alias = (sweep.source, lse) if lse else None
         return lse
+
+    def _mean(self) -> Expr:
+        """The mixed value under equal weights over every key, admitted or not."""
+        total: Expr = Const(0)
+        count: Expr = Const(0)
+        for kind in self.pieces.kinds:
+            if kind.gain != ONE or kind.mix is None:
+                raise AttnUnsupportedError("rows without a key that give equal weights of a computed value are not fused", self.node.span)
+            total = add(total, Reduce("sum", kind.over, kind.mix))
+            count = add(count, reduce(lambda a, b: Apply("mul", (a, b)), [Size(a) for a in kind.over]))
+        mean = Apply("div", (total, Apply("to_float", (Apply("max", (count, Const(1))),))))
+        order = tuple(a for a in axes_of(total) if a != self.pieces.feature)
+        return self.before.define(f"{self.title}_mean", mean, acc=True, order=order)
 
     def _freeze(self, stat: Expr) -> list[tuple[Expr, Expr]]:
         """A stage that computes a statistic beforehand; gives (old, new) for what it replaces, in order."""

@@ -153,6 +153,10 @@ class Sweep:
             self.notes.append("the division by a sum over the keys is made once a row, after the last tile")
         return summed, Final(node.name, node.axes, node.kind, final)
 
+    def nothing(self) -> Expr:
+        """Whether a row has no admitted key."""
+        return Apply("eq", (self._total() if self.softmax is not None else self._sum(ONE), Const(0.0)))
+
     def _parted(self, expr: Expr) -> tuple[Expr, Expr]:
         """(pair factor, row factor): their product is the expression, and statistics stand in the row factor alone."""
         pair, row = [], []
