@@ -7,6 +7,9 @@ from .forms import Form, Mask
 from .work import BACKWARD, BOTH, FORWARD
 
 FULL, CAUSAL = Mask(), Mask("causal")
+EVERY: tuple[str, ...] = ("flex FLASH", "sdpa efficient", "sdpa math", "eager", "torch.compile")
+"""Peers beside those that have goals."""
+
 HEADS = 4
 """Heads that are compared with the oracle."""
 
@@ -27,7 +30,7 @@ def suite() -> Suite:
     cases: list[Case] = []
     for d, rank in ((128, 9), (64, 8)):
         for mask in (FULL, CAUSAL):
-            own: tuple[str, ...] = ("sdpa efficient", "sdpa math", "eager", "torch.compile") if d == 128 and mask == FULL else ()
+            own = EVERY if d == 128 and mask == FULL else ()
             cases.append(_case(Form("softmax", mask), d, FORWARD, forward, *own, rank=rank))
             cases.append(_case(Form("softmax", mask), d, BACKWARD, backward, rank=rank))
         own = ("flex", "eager", "torch.compile") if d == 64 else ()

