@@ -21,12 +21,20 @@ WIDTH = 150
 def lines(found: Results) -> Iterator[tuple[str, ...]]:
     """Cells: case, own time, fraction of the floor, peer, ratio with quartiles, goal, verdict. One line a peer."""
     for row in found.rows:
-        yield from {"time": _times, "memory": _memory, "first call": _first}[row.kind](row)
+        if row.kind == "time":
+            yield from _times(row, found.kind == "dry")
+        else:
+            yield from (_memory if row.kind == "memory" else _first)(row)
 
 
-def _times(row: Row) -> Iterator[tuple[str, ...]]:
-    own = seconds(row.times["attncc"]["median"]) if "attncc" in row.times else "none"
-    reached = f"{row.reached:.0%}" if row.reached is not None and "attncc" in row.times else ""
+def _times(row: Row, dry: bool) -> Iterator[tuple[str, ...]]:
+    """dry: what ran is said instead of the numbers of a stub."""
+
+    def median(name: str) -> str:
+        return "ran" if dry else seconds(row.times[name]["median"])
+
+    own = median("attncc") if "attncc" in row.times else "none"
+    reached = f"{row.reached:.0%}" if row.reached is not None and not dry else ""
     lead = (row.name, own, reached)
     if "attncc" in row.absent:
         yield (*lead, "", row.absent["attncc"], "", "missed" if row.goals else "")
@@ -37,10 +45,10 @@ def _times(row: Row) -> Iterator[tuple[str, ...]]:
         goal = goals.get(name)
         shown = name + (f" ({row.computes[name]})" if name in row.computes and row.computes[name] not in name else "")
         wanted = f"{goal.goal:g} x" if goal is not None else ""
-        if name in row.ratios:
+        if name in row.ratios and not dry:
             cell = _spread(row.ratios[name])
         else:
-            cell = row.absent.get(name) or (seconds(row.times[name]["median"]) if name in row.times else "")
+            cell = row.absent.get(name) or (median(name) if name in row.times else "")
         yield (*lead, shown, cell, wanted, _verdict(goal))
         lead = ("", "", "")
     if not peers and "attncc" not in row.absent:
@@ -108,7 +116,7 @@ def title(found: Results) -> str:
     """The first line; it says when these are no results."""
     name = f"{found.suite} suite"
     if found.kind == "dry":
-        return f"DRY RUN of the {name}: every line was run, nothing was measured; the numbers are of a stub"
+        return f"DRY RUN of the {name}: every line was run, nothing was measured"
     return f"{name}, tiny sizes: no results" if found.kind == "quick" else name
 
 
