@@ -105,9 +105,11 @@ class Memory(Frame):
         """Whether a tile is a box: rows (of any positions) of a single axis with a constant step."""
         row = self.copied_rows(dims)
         other = next(d for d in dims if d != row)
-        return not place.inside and len(place.along.get(other, ())) == 1 and all(
-            self._dims(at) <= {row} for _, at in place.computed
-        )  # fmt: skip
+        return not place.inside and self._steady(other, place) and all(self._dims(at) <= {row} for _, at in place.computed)
+
+    def _steady(self, dim: str, place: Place) -> bool:
+        """Whether a dim is one axis, which steps evenly through the array: a box of several axes jumps where one of them ends."""
+        return len(self.dims[dim].axes) == 1 and len(place.along.get(dim, ())) == 1
 
     def copied_rows(self, dims: tuple[str, ...]) -> str:
         """The dim whose positions are looked up one at a time when a tile is copied: the owner's, else the first."""
@@ -123,7 +125,7 @@ class Memory(Frame):
         if not stmt.own or self.needs(stmt.out) != {"factor"} or not (arg.acc or self.element == self.bits):
             return False
         place = self.place_of(arg, stmt.index, stmt.dims, False)
-        straight = not place.computed and all(len(steps) == 1 for steps in place.along.values()) and len(place.along) == 2
+        straight = not place.computed and len(place.along) == 2 and all(self._steady(dim, place) for dim in place.along)
         return straight and self._plain_copy(stmt, arg, place)
 
     def _view(self, stmt: Load, place: Place) -> None:
