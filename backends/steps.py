@@ -8,10 +8,9 @@ from functools import reduce
 
 import torch
 from attncc.backends.eager.evaluate import Evaluator
-from attncc.backends.eager.interpreter import execute, prepare
+from attncc.backends.eager.interpreter import execute, fitting, prepare
 from attncc.backends.eager.named import Named, aligned
 
-from attncc.errors import AttnTypeError
 from attncc.ir.nodes import Node, Output, values_of
 from attncc.ir.sizes import check, solve
 from attncc.schedules.plan import Fused, Plan, Torch
@@ -29,10 +28,8 @@ class Steps(ABC):
         self.plan, self.inputs = plan, inputs
         program = self.program = plan.program
         self.sizes = self.solved({n: tuple(t.shape) for n, t in inputs.items()})
-        floats = [_checked(inputs[i.name], i.kind, i.name).dtype for i in program.inputs if i.kind == "float"]
-        self.dtype = reduce(torch.promote_types, floats) if floats else torch.get_default_dtype()
+        self.dtype, self.device = fitting(program, inputs)
         self.arrays = {i.name: inputs[i.name].reshape([self.sizes[a] for d in i.dims for a in d]) for i in program.inputs}
-        self.device = next((t.device for t in inputs.values()), torch.device("cpu"))
         self.eager: Evaluator | None = None
 
     def solved(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
@@ -91,9 +88,3 @@ class Steps(ABC):
         shape = [reduce(lambda n, a: n * self.sizes[a], d, 1) for d in out.dims]
         kinds = {"float": self.dtype, "int": torch.int64, "bool": torch.bool}
         return array.reshape(shape).to(kinds[out.kind]).contiguous()
-
-
-def _checked(tensor: torch.Tensor, kind: str, name: str) -> torch.Tensor:
-    if kind == "float" and not tensor.is_floating_point():
-        raise AttnTypeError(f"'{name}' must be a tensor of kind float, found {tensor.dtype}")
-    return tensor

@@ -64,24 +64,30 @@ def needed(nodes: Sequence[Node], values: set[str]) -> list[Node]:
     return out[::-1]
 
 
-def prepare(program: Program, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> tuple[Evaluator, torch.dtype]:
-    """An evaluator that holds the inputs split into axes, and the dtype of float results."""
-    floats = [inputs[i.name].dtype for i in program.inputs if i.kind == "float"]
+def fitting(program: Program, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.dtype, torch.device]:
+    """The dtype of float results and the device of all. Raises AttnTypeError for inputs of another kind, or on several devices."""
     for tensor in program.inputs:
         dtype = inputs[tensor.name].dtype
         kind = "bool" if dtype == torch.bool else "float" if dtype.is_floating_point else "complex" if dtype.is_complex else "int"
         if kind != tensor.kind and not (tensor.kind == "bool" and dtype == torch.uint8):
             raise AttnTypeError(f"'{tensor.name}' must be a tensor of kind {tensor.kind}, found {dtype}", tensor.span)
+    floats = [inputs[i.name].dtype for i in program.inputs if i.kind == "float"]
     dtype = torch.get_default_dtype() if not floats else floats[0]
     for other in floats[1:]:
         dtype = torch.promote_types(dtype, other)
-    acc = torch.float64 if dtype == torch.float64 else torch.float32
     devices = {t.device for t in inputs.values()}
     if len(devices) > 1:
         raise AttnTypeError(
             f"the tensors are on several devices: {', '.join(sorted(map(str, devices)))}", None, "move them to one"
         )
-    ev = Evaluator(sizes, acc, devices.pop() if devices else torch.device("cpu"))
+    return dtype, devices.pop() if devices else torch.device("cpu")
+
+
+def prepare(program: Program, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> tuple[Evaluator, torch.dtype]:
+    """An evaluator that holds the inputs split into axes, and the dtype of float results."""
+    dtype, device = fitting(program, inputs)
+    acc = torch.float64 if dtype == torch.float64 else torch.float32
+    ev = Evaluator(sizes, acc, device)
     kinds = {"float": acc, "int": torch.int64, "bool": torch.bool}
     for tensor in program.inputs:
         axes = tuple(a for d in tensor.dims for a in d)
