@@ -17,13 +17,18 @@ from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
 from attncc.schedules.plan import Fused, Plan, plan
 
+from .choice import candidates
 from .configs import Config
+from .kernel import Kernel
 from .load import interpret, load
 from .module import Group, Module, print_module
 from .names import identifier
 from .pins import REGISTRY
 
 Tensors = Mapping[str, torch.Tensor]
+
+_RETREATS = 8
+"""How often smaller tiles are tried when a device has too little shared memory for a kernel."""
 
 
 class Planned:
@@ -34,7 +39,8 @@ class Planned:
 
     def __init__(self, made: Plan, override: Config | None = None) -> None:
         self.plan, self.override = made, override
-        self._modules: dict[tuple[tuple[int, ...], str, int, bool, int], tuple[Module, ModuleType]] = {}
+        self._modules: dict[tuple[tuple[int, ...], str, int, bool, int, int], tuple[Module, ModuleType]] = {}
+        self.retreats = 0
 
     def module(
         self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype, described: bool
@@ -43,11 +49,21 @@ class Planned:
         features = {a: sizes[a] for a in self.plan.features}
         target, bits = target_of(device), torch.finfo(dtype).bits
         described = described and describes(target, bits)
-        key = (tuple(features.values()), target, bits, described, REGISTRY.stamp)
+        key = (tuple(features.values()), target, bits, described, REGISTRY.stamp, self.retreats)
         if key not in self._modules:
             made = module_of(self.plan, features, target, bits, self.override, described)
+            if self.retreats:
+                smaller = {k.name: self._smaller(k, features, target, bits, described) for k in made.kernels}
+                made = module_of(self.plan, features, target, bits, smaller, described)
             self._modules[key] = made, load(made.text, self.plan.program.name)
         return self._modules[key]
+
+
+    def _smaller(self, kernel: Kernel, features: dict[str, int], target: str, bits: int, described: bool) -> Config:
+        """What a kernel gets after its first configurations asked for more than the device has."""
+        own = {d.axes[0]: features[d.axes[0]] for d in kernel.program.dims if d.axes[0] in features}
+        found = candidates(kernel.program, own, target, bits, described)
+        return found[min(self.retreats, len(found) - 1)]
 
 
 class Runner(Planned):
@@ -94,8 +110,15 @@ class Run(Steps):
         return loaded, launch.name, [*given, *(self.sizes[a] for a in launch.sizes)], rest
 
     def launch(self, step: Fused) -> dict[str, torch.Tensor]:
-        loaded, name, given, rest = self.call(step)
-        found = getattr(loaded, name)(*given, **rest)
+        while True:
+            loaded, name, given, rest = self.call(step)
+            try:
+                found = getattr(loaded, name)(*given, **rest)
+                break
+            except Exception as error:  # Triton's own, and Triton may not be imported under this name
+                if type(error).__name__ != "OutOfResources" or self.runner.retreats >= _RETREATS:
+                    raise
+                self.runner.retreats += 1
         return {value.name: array for value, array in zip(step.values, found, strict=True)}
 
 

@@ -162,3 +162,37 @@ def _app() -> Any:
     from attncc.cli import app
 
     return app
+
+
+def test_a_device_with_too_little_memory_gets_smaller_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A launch that asks for more than the device has is tried again with the next configuration."""
+    from attncc.backends.triton import choice, run
+
+    class OutOfResources(Exception):
+        """As Triton's."""
+
+    seen: list[tuple[Config, ...]] = []
+    likely = (Config(64, 64, 4, 1), Config(32, 32, 4, 1), Config(16, 16, 4, 1))
+    monkeypatch.setattr(run, "candidates", lambda *_: likely)
+    original = run.Run.call
+
+    def call(self: run.Run, step: Any) -> Any:
+        loaded, name, given, rest = original(self, step)
+        level = self.runner.retreats
+
+        def launch(*args: Any, **more: Any) -> Any:
+            seen.append((likely[level],))
+            if level < 2:
+                raise OutOfResources
+            return getattr(loaded, name)(*args, **more)
+
+        return type("Loaded", (), {name: staticmethod(launch)}), name, given, rest
+
+    monkeypatch.setattr(run.Run, "call", call)
+    inputs = qkv(b=1, h=1, i=20, j=24, d=16, e=16)
+    op = attncc.compile(TEXT)
+    runner = run.Runner(op.specialise({n: t.dim() for n, t in inputs.items()}), ["o"])
+    found = runner(inputs)["o"]
+    assert seen == [(c,) for c in likely] and runner.retreats == 2 and choice.candidates is not run.candidates
+    want = op(**{n: t.double() for n, t in inputs.items()}, backend="eager")
+    torch.testing.assert_close(found.double(), want, rtol=1e-4, atol=1e-4)
