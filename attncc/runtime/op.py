@@ -136,7 +136,11 @@ class Op:
         self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any
     ) -> Any:
         bound = self.bind(tensors, named_tensors)
-        device = next((t.device.type for t in bound.values()), "cpu")
+        place = next((t.device for t in bound.values()), torch.device("cpu"))
+        device = place.type
+        if any(t.device != place for t in bound.values()):
+            places = ", ".join(sorted({str(t.device) for t in bound.values()}))
+            raise AttnTypeError(f"the tensors are on several devices: {places}", self._decl.span, "move them to one")
         dims = tuple((n, t.dim()) for n, t in bound.items())
         asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         facts = self._facts(dims, asked, backend, device)
