@@ -32,6 +32,9 @@ from .groups import Groups, Run, runs
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
 
+BFLOAT16 = 17
+"""The number of that element type in memory.h."""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -53,7 +56,8 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     Raises AttnUnsupportedError for what the printer cannot do.
     """
     program, by_rows = split(program)
-    return KernelPrinter(prepare(fold(program)), features, bits, element, name or program.name, by_rows).kernel()
+    program = program if element == BFLOAT16 else fold(program)  # a folded factor would be rounded
+    return KernelPrinter(prepare(program), features, bits, element, name or program.name, by_rows).kernel()
 
 
 class KernelPrinter(Groups):
@@ -399,7 +403,12 @@ class KernelPrinter(Groups):
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
         parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
-        self.line(f"product({', '.join(parts)});")
+        self.line(f"{'rounded_product' if self._rounds(stmt) else 'product'}({', '.join(parts)});")
+
+    def _rounds(self, stmt: Dot) -> bool:
+        """Whether the operands are, or may be rounded to, elements that a matrix unit takes."""
+        plain = {s.out for s in statements(self.program.body) if isinstance(s, Load) and not self.program.arg(s.arg).acc}
+        return self.element == BFLOAT16 and (bool(stmt.cast) or {stmt.a, stmt.b} <= plain)
 
     def _reduce_across(self, stmt: Reduce) -> None:
         """A reduction along the owner's positions: of every row of a strip, added to what the strips before gave."""

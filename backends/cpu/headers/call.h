@@ -61,14 +61,17 @@ static void work(void *argument)
         return;
     }
     rounding before = flush_tiny();
+    matrix_begin();
     for (long at; (at = __atomic_fetch_add(&call->next, 1, __ATOMIC_RELAXED)) < call->owners;)
         call->owner(call, call->owners - 1 - at, thread_memory);
+    matrix_end();
     restore(before);
 }
 
 /* 0, or 1 when there is no memory for the tiles. */
 static int run(struct call *call, long threads, start_threads *start)
 {
+    matrix_ask();
     threads = least(threads, call->owners);
     if (threads > 1 && start)
         start(work, call, (unsigned)threads, 0);
