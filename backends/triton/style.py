@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from attncc.ir.expr import Apply, Const, Expr, Read, walk
-from attncc.tile.nodes import Dim, Init, Map, Program, Reduce, Set, Stmt, TileLoop, statements
+from attncc.tile.nodes import Dim, Dot, Init, Load, Map, Program, Reduce, Set, Stmt, TileLoop, statements
 
 from .configs import Config
 
@@ -39,7 +39,8 @@ def partial_sums(program: Program) -> dict[str, Dim]:
     """
     inits = {s.acc: s for s in program.body if isinstance(s, Init) and s.dims == (program.owner,)}
     zero = {n for n, s in inits.items() if isinstance(s.start, Const) and s.start.value == 0}
-    sums = {s.out: s for s in statements(program.body) if isinstance(s, Reduce) and s.op == "sum"}
+    rows = {s.out for s in statements(program.body) if isinstance(s, Load | Map | Dot) and s.dims[:1] == (program.owner,)}
+    sums = {s.out: s for s in statements(program.body) if isinstance(s, Reduce) and s.op == "sum" and s.tile in rows}
     loops = [s for s in program.body if isinstance(s, TileLoop)]
     held = [s for loop in loops for s in statements(loop.body)]
     last = max((n for n, s in enumerate(program.body) if isinstance(s, TileLoop)), default=0)

@@ -61,7 +61,8 @@ class Script:
         if isinstance(expr, Read) and expr.index == tuple(Index(a) for a in axes):
             return expr
         if (axes, expr) not in self._known:
-            if set(sources_of(expr)) & {x.name for s in self.phases[-1][1] for x in (*s.finals, *s.keyed)}:
+            made_here = [name for s in self.phases[-1][1] for name in (*(f.name for f in s.finals), *(k.name for k in s.keyed))]
+            if set(sources_of(expr)) & set(made_here):
                 self.phases.append(([], []))
             made = Assign(self.name(hint), axes, "float", expr)
             self.phases[-1][0].append(made)
