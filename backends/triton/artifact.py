@@ -13,6 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from attncc.backends.lists import call_text
+from attncc.backends.lists import source as lists_source
+
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.expr import Expr, Size, walk
 from attncc.ir.nodes import Program
@@ -144,7 +147,14 @@ def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
         lines += _call(made, module, step, names, size)
     results = [_stored(program, o, made, names) for o in program.outputs]
     lines.append(f"    return {', '.join(results)}")
-    return _CHECK + "\n\n" + "\n".join(lines) + "\n"
+    lists = f"{_LISTS}\n\n{lists_source()}\n\n" if any(k.program.lists for k in module.kernels) else ""
+    return lists + _CHECK + "\n\n" + "\n".join(lines) + "\n"
+
+
+_LISTS = """# Lists of tiles, from the data that a mask reads.
+from collections.abc import Callable, Mapping
+from functools import reduce
+from typing import Any"""
 
 
 _CHECK = '''def check(name, tensor, shape):
@@ -192,6 +202,12 @@ def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[
     results = ", ".join(names.of("tensor", v.name) for v in step.values)
     floats = [names.of("tensor", i.name) for i in made.program.inputs if i.kind == "float"]
     lines = [f"    dtype = promoted({', '.join(floats)})"] if floats else ["    dtype = torch.float32"]
+
+    for kernel in module.kernels:
+        for found in kernel.program.lists if kernel.program.name in {k.name for k in step.kernels} else ():
+            boxes = {a: f'CONFIG["{kernel.name}"]["{n}"]' for a, n in kernel.tile_names.items()}
+            text = call_text(found, kernel.program, lambda n: names.of("tensor", n), size, boxes.__getitem__)
+            lines.append(f"    {names.of('tensor', found.tiles)}, {names.of('tensor', found.counts)} = {text}")
 
     def call(right: bool) -> str:
         launch = next(x for x in module.launches if x.name == launch_name(step, right))

@@ -100,7 +100,7 @@ def check(mask: Expr, sizes: Mapping[str, int], boxes: Mapping[str, int], arrays
 
 
 @pytest.mark.parametrize("name", MASKS)
-@settings(max_examples=15, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(
     i=st.integers(0, 40),
     j=st.integers(0, 40),

@@ -159,3 +159,38 @@ def test_source_reads_well(tmp_path: Path) -> None:
     assert "mask=" not in full
     assert "q = q_desc.load([b, i_start, g, r, 0])" in text
     assert len(text.splitlines()) < 200
+
+
+DOCUMENTS = """
+pattern documents(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], x[b, i]: int, y[b, j]: int) -> o[b, h, i, e] {
+  attend o over j { score dot(q, k) / sqrt(d)   mask x == y and j <= i   normalize softmax   mix v }
+}
+"""
+DILATED = """
+pattern dilated(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]) -> o[b, h, i, e] {
+  attend o over j { score dot(q, k) / sqrt(d)   mask (i - j) mod 3 == 0 and abs(i - j) <= 60   normalize softmax   mix v }
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "more", "mask"),
+    [
+        (DOCUMENTS, "documents", "i // 70 * torch.ones(1, 1, dtype=torch.int64)", "(i[:, None] // 70 == i // 70) & (i <= i[:, None])"),
+        (DILATED, "dilated", "", "((i[:, None] - i) % 3 == 0) & ((i[:, None] - i).abs() <= 60)"),
+    ],
+    ids=["documents", "dilated"],
+)
+def test_masks_come_along(text: str, name: str, more: str, mask: str, tmp_path: Path) -> None:
+    made(text, tmp_path)
+    run_alone(
+        tmp_path,
+        name,
+        f"""
+i = torch.arange(200)
+q, k, v = (torch.randn(1, 2, 200, 64) for _ in range(3))
+keep = {mask}
+want = torch.softmax((q @ k.mT / 8).masked_fill(~keep, float("-inf")), -1) @ v
+torch.testing.assert_close({name}(q, k, v{f", {more}, {more}" if more else ""}), want)
+""",
+    )
