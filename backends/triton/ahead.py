@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from attncc.tile.nodes import Arg
 
+from .configs import whole_name
 from .kernel import Kernel
 from .machine.compile import Request
 from .module import Module
@@ -20,9 +21,9 @@ def pointer_type(arg: Arg, dtype: str) -> str:
     return _POINTER.get(arg.kind) or ("*fp32" if arg.acc else f"*{dtype}")
 
 
-def request(module: Module, kernel: Kernel, target: str, dtype: str) -> Request:
-    """The request for one kernel."""
-    config = dict(module.configs[kernel.name])
+def request(module: Module, kernel: Kernel, target: str, dtype: str, whole: bool = False) -> Request:
+    """The request for one kernel. whole: its form for lengths that fill their tiles, where it has one."""
+    config = dict(module.configs[whole_name(kernel.name) if whole and kernel.whole else kernel.name])
     warps, stages = int(config.pop("num_warps")), int(config.pop("num_stages"))
     args = {arg.name: arg for arg in kernel.arrays}
     signature = {p: pointer_type(args[a], dtype) for a, p in kernel.pointers.items()}

@@ -23,6 +23,15 @@ class Config:
     inside: with `described`, the kernel makes the descriptors of what its loops load from pointers, in scratch memory, instead of
     taking them as arguments: fewer instructions a load, a little work at the start of a program. Legal where `described` is.
     rest: stages of the loops over partial tiles, 0 as in the other loops; 1 takes fewer registers. Legal everywhere.
+    special: warps of a second form of the kernel, with one warp-specialized loop, which the launcher takes where the lengths fill
+    their tiles; 0: no such form. Legal with `described` for programs without a mask (others ignore it) on cuda:90; compilers
+    refuse many.
+    order: which tile a program takes. 0: tiles of a head one after the other, so that its keys are read again from cache. 1: the
+    same, the last tile first. 2: the same tile of all heads, the last tile first: under a causal mask the longest programs start
+    first. Legal everywhere.
+    fast_tanh: tanh and sigmoid by the hardware's approximation, one transcendental instead of two, off by up to 2^-11 of the
+    tanh: a sigmoid is off by up to 2^-12, which is half of a weight of 1 / 2048. It changes results, so no search may choose it.
+    Legal on NVIDIA.
     """
 
     owner: int
@@ -32,6 +41,9 @@ class Config:
     described: bool = True
     inside: bool = False
     rest: int = 0
+    special: int = 0
+    order: int = 0
+    fast_tanh: bool = False
 
     def __str__(self) -> str:
         base = f"{self.owner} x {self.loop}, {self.warps} warps, {self.stages} stage{'s' if self.stages > 1 else ''}"
@@ -60,6 +72,8 @@ class Config:
             number = getattr(made, name)
             if number < 1 or number & (number - 1):
                 raise AttnValueError(f"'{name}' of a configuration must be a power of two, found {number}")
+        if made.special not in (0, 4, 8) or made.order not in (0, 1, 2):
+            raise AttnValueError(f"'special' must be 0, 4 or 8 and 'order' 0, 1 or 2, found {made.special} and {made.order}")
         if made.rest < 0:
             raise AttnValueError(f"'rest' of a configuration must be at least 0, found {made.rest}")
         if made.stages < 1:
@@ -82,6 +96,11 @@ def tiles(dim: Dim, extent: int) -> dict[str, int]:
         out[axis] = min(share, left)
         left //= out[axis]
     return out
+
+
+def whole_name(kernel: str) -> str:
+    """Where `CONFIG` holds what the form for lengths that fill their tiles is launched with."""
+    return f"{kernel} whole"
 
 
 def settings(program: Program, config: Config, tile_names: dict[str, str], precision: str) -> dict[str, int | str]:

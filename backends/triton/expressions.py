@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -16,9 +17,11 @@ _ATOM = 20
 
 @dataclass
 class Printer:
-    """leaf: text and dims of a value, a position or a size. used: names of the functions that the text calls."""
+    """leaf: text and dims of a value, a position or a size. used: names of the functions that the text calls. fast_tanh: tanh and
+    1 / (1 + exp2(u)) by the hardware's tanh."""
 
     leaf: Callable[[Expr], tuple[str, tuple[str, ...]]]
+    fast_tanh: bool = False
     used: set[str] = field(default_factory=set)
 
     def text(self, expr: Expr, dims: tuple[str, ...]) -> str:
@@ -44,6 +47,11 @@ class Printer:
                 return f"-{self._at(a, dims, 9)}", 9
             case Apply("not", (a,)):
                 return f"~({self._print(a, dims)[0]})", 10
+            case Apply("div", (a, Apply("add", (Const(1.0), Apply("exp2", (u,)))))) if self.fast_tanh and dims:
+                return self._logistic(a, u, dims)
+            case Apply("tanh", (a,)) if self.fast_tanh and dims:
+                self.used.add("tanh_approx")
+                return f"tanh_approx({self._print(a, dims)[0]})", _ATOM
             case Apply("div", (a, b)) if dims and self.dims(b) and kind_of(b) == "float":
                 self.used.add("rcp")
                 below = f"rcp({self._print(b, dims)[0]})"
@@ -69,6 +77,27 @@ class Printer:
             case Apply(op, _):
                 raise AttnUnsupportedError(f"the Triton backend has no {op}")
         raise AttnUnsupportedError(f"the Triton backend cannot print {type(expr).__name__} in a tile")
+
+    def _logistic(self, top: Expr, u: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
+        """top / (1 + exp2(u)) = top (1 + tanh(-u log(2) / 2)) / 2, the factor taken into u."""
+        self.used.add("tanh_approx")
+        text = f"0.5 * tanh_approx({self._print(self._scaled(u, -math.log(2.0) / 2), dims)[0]}) + 0.5"
+        return (text, 7) if _is_one(top) else (f"{self._at(top, dims, 8)} * ({text})", 8)
+
+    def _scaled(self, expr: Expr, factor: float) -> Expr:
+        """factor * expr, as a factor of what is the same for the whole tile: the compiler multiplies that once."""
+        match expr:
+            case Apply("add" | "sub" as op, (a, b)):
+                return Apply(op, (self._scaled(a, factor), self._scaled(b, factor)))
+            case Apply("neg", (a,)):
+                return self._scaled(a, -factor)
+            case Apply("mul", (a, b)) if not self.dims(a):
+                return Apply("mul", (self._scaled(a, factor), b))
+            case Apply("mul", (a, b)) if not self.dims(b):
+                return Apply("mul", (self._scaled(b, factor), a))
+            case Const(value):
+                return Const(value * factor)
+        return Apply("mul", (expr, Const(factor)))
 
     def _float(self, expr: Expr, dims: tuple[str, ...]) -> str:
         """An argument of a function of floats."""

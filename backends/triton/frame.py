@@ -97,7 +97,7 @@ class Frame:
         self.owner = program.dim(program.owner)
         self.tiled: dict[str, Dim] = {a: d for d in program.dims if not d.whole for a in d.axes}
         self.repeats = list(dict.fromkeys(s.axis for s in statements(program.body) if isinstance(s, Repeat)))
-        self.printer = Printer(self.leaf)
+        self.printer = Printer(self.leaf, style.fast_tanh)
         self._name_all()
 
     def _name_all(self) -> None:

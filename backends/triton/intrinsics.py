@@ -72,6 +72,13 @@ FUNCTIONS: dict[str, Function] = {
         "    small = x * (1.0 - x * x * (1.0 / 3.0))\n    return tl.where(tl.abs(x) < 0.02, small, tl.where(x < 0.0, -y, y))",
         uses=("rcp",),
     ),
+    "tanh_approx": Function(
+        "x",
+        "hyperbolic tangent, off by up to 2^-11 of itself",
+        "t = tanh(x)\n    c = t * 8193.0  # keeps 11 bits, as the instruction does\n    return c - (c - t)",
+        _assembly("tanh.approx.f32"),
+        uses=("tanh",),
+    ),
     "softplus": Function("x", "log(1 + e^x)", "return tl.maximum(x, 0.0) + log1p(tl.exp(-tl.abs(x)))", uses=("log1p",)),
     "logsigmoid": Function("x", "-log(1 + e^-x)", "return tl.minimum(x, 0.0) - log1p(tl.exp(-tl.abs(x)))", uses=("log1p",)),
     "log1p": Function(

@@ -31,7 +31,7 @@ from attncc.tile.nodes import (
 )
 
 from .frame import PLAIN
-from .style import LANES, Style, part_of
+from .style import LANES, Style, only_bounds, part_of
 from .walks import Walks
 
 
@@ -41,7 +41,7 @@ class Kernel:
     axis, and the functions it calls. An array is
     passed as descriptors, or as a pointer with strides. pointers, strides, size_names, scalar_names: what the parameters are
     called. far: (array, axis) whose offsets are 64 bits wide where the parameter `WIDE` says so; empty without that parameter. made:
-    arrays that the kernel makes descriptors of."""
+    arrays that the kernel makes descriptors of. whole: axes whose tiles must all be full for the form that `WHOLE` asks for."""
 
     name: str
     text: str
@@ -59,6 +59,7 @@ class Kernel:
     used: frozenset[str]
     far: tuple[tuple[str, str], ...] = ()
     made: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,21 @@ class KernelPrinter(Walks):
     """Statements of one program."""
 
     parts: set[str]
+    whole: tuple[TileLoop, TileLoop] | None
 
     def kernel(self) -> Kernel:
         self._owner()
         last = max((n for n, s in enumerate(self.program.body) if isinstance(s, TileLoop)), default=-1) + 1
         sets = (s for s in statements(self.program.body[:last]) if isinstance(s, Set) and s.acc in self.partial)
         self.parts = {part_of(s) for s in sets}
-        self.body(self.program.body[:last])
+        self.whole = only_bounds(self.program) if self.style.special else None
+        if self.whole is not None:
+            full, rest = self.whole
+            before = tuple(s for s in self.program.body[:last] if s not in self.whole)
+            self.body(before)
+            self._forms(full, rest)
+        else:
+            self.body(self.program.body[:last])
         self._end_partial()
         self.body(self.program.body[last:])
         arrays = self.program.args
@@ -102,7 +111,8 @@ class KernelPrinter(Walks):
             [d.name for d in descriptors] + [self.pointer(arg.name) for arg in pointed],
             strides,
             [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
-            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"] + (["WIDE: tl.constexpr"] if self.far else []),
+            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"] + (["WIDE: tl.constexpr"] if self.far else [])
+            + (["WHOLE: tl.constexpr"] if self.whole else []),
         ]
         fixed = ", ".join(f'"{self.size(a)}"' for a in sizes)
         head = "".join(f"    {line},\n" for group in groups for line in _wrapped(group))
@@ -127,6 +137,7 @@ class KernelPrinter(Walks):
             tile_names={a: self.tile(a) for a in tiles},
             used=frozenset(self.printer.used),
             far=tuple(self.far),
+            whole=self.program.dim(self.whole[0].dim).axes if self.whole else (),
             made=tuple(a for a in self.described if a not in self.hosted),
         )
 
@@ -137,21 +148,27 @@ class KernelPrinter(Walks):
 
     def _owner(self) -> None:
         grid, lines = self.program.grid, self.prologue
+        heads_first = self.style.order == 2 and not self.program.shares
         lines.append("    pid = tl.program_id(0)")
         tiles = {axis: self.names.fresh(f"{axis}_tiles") for axis in reversed(self.owner.axes)}
         for axis, count in tiles.items():
             lines.append(f"    {count} = tl.cdiv({self.size(axis)}, {self.tile(axis)})")
-            if self.program.shares:
+            if self.program.shares or heads_first:
                 continue
-            lines.append(f"    {self.start(axis)} = pid % {count} * {self.tile(axis)}")
+            at = f"({count} - 1 - pid % {count})" if self.style.order else f"pid % {count}"
+            lines.append(f"    {self.start(axis)} = {at} * {self.tile(axis)}")
             if grid or axis != self.owner.axes[0]:
                 lines.append(f"    pid = pid // {count}")
         for axis in reversed(grid):
-            if axis == grid[0]:
+            if axis == grid[0] and not heads_first:
                 lines.append(f"    {self.position(axis)} = pid")
             else:
                 lines.append(f"    {self.position(axis)} = pid % {self.size(axis)}")
                 lines.append(f"    pid = pid // {self.size(axis)}")
+        for axis, count in tiles.items() if heads_first else ():
+            lines.append(f"    {self.start(axis)} = ({count} - 1 - pid % {count}) * {self.tile(axis)}")
+            if axis != self.owner.axes[0]:
+                lines.append(f"    pid = pid // {count}")
         self.move_pointers()
         for dim in self.program.dims:
             if not dim.whole:
@@ -289,6 +306,17 @@ class KernelPrinter(Walks):
         if isinstance(before, Apply):
             kept = f"{name} * {self.printer.text(before.args[1], (self.owner.name, ''))}"
         self.line(f"{name} = {kept} + {self.value(part)}")
+
+    def _forms(self, full: TileLoop, rest: TileLoop) -> None:
+        """The loops twice: for lengths that fill their tiles, and for any."""
+        self.line("if WHOLE:  # every tile is full")
+        self.depth += 1
+        self.loop(full, ", warp_specialize=True")
+        self.depth -= 1
+        self.line("else:")
+        self.depth += 1
+        self.body((full, rest))
+        self.depth -= 1
 
     def _end_partial(self) -> None:
         """Sums kept by column become sums of the rows, after the last loop."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attncc.ir.expr import Expr, Size, walk
 from attncc.tile.nodes import Arg, Dot, Load, statements
 
+from .configs import whole_name
 from .host import number
 from .kernel import Kernel
 from .names import Names
@@ -171,6 +172,11 @@ class _Launch:
         strides = [f"*{self.names.of('array', a.name)}.stride()" for a in pointed if a.axes]
         numbers = [self._size(a) for a in kernel.sizes] + [self.names.of("scalar " + kernel.name, s) for s in kernel.scalars]
         lines += ["    if programs > 0:", *making]
+        if kernel.whole:
+            full = " and ".join(f'{self._size(a)} % {config}["{kernel.tile_names[a]}"] == 0' for a in kernel.whole)
+            chosen = self.names.of("config", kernel.name, "config")
+            lines.append(f'        {chosen} = CONFIG["{whole_name(kernel.name)}"] if {full} else {config}')
+            config = chosen
         lines.append(f"        {kernel.name}[(programs,)](")
         for group in (arrays, strides, numbers):
             if group:

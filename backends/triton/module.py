@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from attncc.tile.nodes import Program, TileLoop, statements
 
 from .choice import candidates
-from .configs import Config, settings
+from .configs import Config, settings, whole_name
 from .intrinsics import definitions
 from .kernel import Kernel, print_kernel
 from .launch import Launch, print_launch
@@ -107,6 +107,9 @@ def print_module(
             config = config or candidates(program, own_features, target, bits, descriptors)[0]
             kernel = print_kernel(program, own_features, name, style_of(config, target, bits, descriptors))
             configs[kernel.name] = settings(program, config, kernel.tile_names, precision)
+            if kernel.whole:
+                configs[whole_name(kernel.name)] = configs[kernel.name] | {"num_warps": config.special, "WHOLE": True}
+                configs[kernel.name] |= {"WHOLE": False}
             own.append(kernel)
         kernels += own
         launches.append(print_launch(group.name, own, group.keep))

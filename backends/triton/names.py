@@ -6,7 +6,7 @@ import keyword
 import re
 
 _RESERVED = {
-    "tl", "triton", "torch", "math", "pid", "grid", "INTERPRETED", "PRECISION", "WIDE", "OFFSET", "range", "float", "int", "min",
+    "tl", "triton", "torch", "math", "pid", "grid", "INTERPRETED", "PRECISION", "WIDE", "WHOLE", "OFFSET", "range", "float", "int", "min",
     "max", "sum", "abs", "round", "len", "tuple", "list", "set", "cdiv",
 }  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.ir.expr import Apply, Const, Expr, Read, walk
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, conjuncts, walk
 from attncc.tile.nodes import Dim, Dot, Init, Load, Map, Program, Reduce, Set, Stmt, TileLoop, statements
 
 from .configs import Config
@@ -16,18 +16,36 @@ LANES = 8
 @dataclass(frozen=True, slots=True)
 class Style:
     """descriptors: "" (pointers), "host" (arguments), or "inside" (made by the kernel). rest: stages of the loops over partial
-    tiles, 0 as the others. lanes: whether sums over the keys of a row are kept by column (see `partial_sums`)."""
+    tiles, 0 as the others. lanes: whether sums over the keys of a row are kept by column (see `partial_sums`). special: warps of
+    the form for lengths that fill their tiles, 0 for none. order, fast_tanh: as in `Config`."""
 
     descriptors: str = ""
     rest: int = 0
     lanes: bool = False
+    special: int = 0
+    order: int = 0
+    fast_tanh: bool = False
 
 
 def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style:
     """The style of a configuration on a target. descriptors: the target has them and the tensors allow them."""
     kind = "" if not (descriptors and config.described) else "inside" if config.inside else "host"
     lanes = target == "interpreter" or (bits == 16 and target.startswith("cuda:") and int(target[5:]) < 100)
-    return Style(kind, config.rest, lanes)
+    special = config.special if kind or target == "interpreter" else 0
+    fast = config.fast_tanh and not target.startswith("hip")
+    return Style(kind, config.rest, lanes and not special, special, config.order, fast)
+
+
+def only_bounds(program: Program) -> tuple[TileLoop, TileLoop] | None:
+    """The two loops of a program without a mask: full tiles, then those that overhang the arrays. None for other programs."""
+    loops = [s for s in program.body if isinstance(s, TileLoop)]
+    if len(loops) != 2 or loops[0].masked or not loops[1].masked or loops[0].dim != loops[1].dim:
+        return None
+    if sum(isinstance(s, TileLoop) for s in statements(program.body)) != 2:
+        return None
+    bounds = [Apply("lt", (Index(a), Size(a))) for a in program.dim(loops[0].dim).axes]
+    tests = [s.expr for s in loops[1].body if isinstance(s, Map) and s.kind == "bool"]
+    return (loops[0], loops[1]) if len(tests) == 1 and all(c in bounds for c in conjuncts(tests[0])) else None
 
 
 def partial_sums(program: Program) -> dict[str, Dim]:

@@ -13,14 +13,14 @@ class Walks(Keyed):
     def body(self, body: tuple[Stmt, ...]) -> None:
         raise NotImplementedError
 
-    def loop(self, stmt: TileLoop) -> None:
+    def loop(self, stmt: TileLoop, form: str = "") -> None:
         dim = self.program.dim(stmt.dim)
         inner = set(stmt.axes) == set(dim.axes) or stmt.axes[-1] == dim.axes[-1]
         self.line("")
         if stmt.title:
             self.line(f"# {stmt.title}")
         self.dims[stmt.counter] = ()
-        stages = f", num_stages={self.style.rest}" if stmt.masked and self.style.rest else ""
+        stages = f", num_stages={self.style.rest}" if stmt.masked and self.style.rest else form
         self.line(f"for {self.value(stmt.counter)} in tl.range(0, {self.printer.text(stmt.count, ())}{stages}):")
         self.depth += 1
         self.body(stmt.lets)

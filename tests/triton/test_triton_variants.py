@@ -1,0 +1,107 @@
+"""Variants of generated kernels: each computes what the plain kernel does, under the interpreter, by the text that a GPU runs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import ModuleType
+
+import pytest
+import torch
+from attncc.backends.triton.configs import Config
+from attncc.backends.triton.load import interpret, load
+from attncc.backends.triton.run import module_of
+from triton_cases import SMALL, attend, op, qkv
+
+from attncc.runtime.backends import named
+from attncc.schedules.plan import plan
+
+SOFTMAX = "score dot(q, k) / 4\n{mask}\nnormalize softmax\nmix v"
+SIGMOID = "score dot(q, k) / 4 - 1\n{mask}\nnormalize sigmoid\nmix v"
+MASKS = {"all": "", "causal": "mask j <= i + 8"}
+
+
+def module(text: str, config: Config, target: str = "cuda:90") -> tuple[str, ModuleType, str]:
+    """The text of the module for a GPU, that module under the interpreter, and the name of its launching function."""
+    interpret()
+    made = plan(op(text).ir, ["o"])
+    out = module_of(made, {"d": 16, "e": 24}, target, 16, config, descriptors=target == "cuda:90")
+    return out.text, load(out.text), out.launches[-1].name
+
+
+def run(loaded: ModuleType, name: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    return getattr(loaded, name)(inputs["q"], inputs["k"], inputs["v"])[0]
+
+
+def exact(text: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    return named("eager").prepare(op(text).ir, ("o",))({n: t.double() for n, t in inputs.items()})["o"]
+
+
+VARIANTS = {
+    "inside": replace(SMALL, inside=True),
+    "pointers": replace(SMALL, described=False),
+    "one stage for the rest": replace(SMALL, rest=1),
+    "last tile first": replace(SMALL, order=1),
+    "heads first": replace(SMALL, order=2, inside=True),
+    "special": replace(SMALL, special=4),
+}
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
+@pytest.mark.parametrize(("mask", "keys"), [("", 64), (MASKS["causal"], 45)], ids=["full tiles", "causal"])
+def test_variants(config: Config, mask: str, keys: int) -> None:
+    text = attend(SOFTMAX.format(mask=mask))
+    inputs = qkv(j=keys)
+    _, loaded, name = module(text, config)
+    torch.testing.assert_close(run(loaded, name, inputs).double(), exact(text, inputs), rtol=0, atol=1e-5)
+
+
+def test_special_is_for_full_tiles() -> None:
+    """One warp-specialized loop where the lengths fill the tiles; no such form with a mask."""
+    text, loaded, _ = module(attend(SOFTMAX.format(mask="")), VARIANTS["special"])
+    assert text.count("warp_specialize=True") == 1
+    assert loaded.CONFIG["o_kernel whole"]["WHOLE"] is True
+    assert 'CONFIG["o_kernel whole"] if j % CONFIG["o_kernel"]["TILE_J"] == 0 else CONFIG["o_kernel"]' in text
+    text, loaded, _ = module(attend(SOFTMAX.format(mask=MASKS["causal"])), VARIANTS["special"])
+    assert "warp_specialize" not in text
+    assert list(loaded.CONFIG) == ["o_kernel"]
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_positions_of_vectors(wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 bits unless a stride says otherwise."""
+    text = attend("score dot(q, k) / 4 + u\nnormalize softmax\nmix v", ", u[b, j]")
+    _, loaded, name = module(text, SMALL)
+    q = torch.empty_strided((2, 3), (3, 1))
+    assert not loaded.far((q, 0), (q, 1))
+    assert loaded.far((torch.empty((4, 1), device="meta").expand(4, 2).as_strided((4, 2), (2**29, 1)), 0))
+    monkeypatch.setattr(loaded, "far", lambda *_: wide)
+    inputs = qkv(u=torch.randn(2, 45))
+    found = getattr(loaded, name)(inputs["q"], inputs["k"], inputs["u"], inputs["v"])[0]
+    torch.testing.assert_close(found.double(), exact(text, inputs), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS)
+def test_fast_tanh(mask: str) -> None:
+    """A sigmoid by the hardware's tanh is off by at most 2^-12, here with what the instruction loses put in."""
+    text = attend(SIGMOID.format(mask=mask))
+    source, loaded, name = module(text, replace(SMALL, fast_tanh=True))
+    assert "tanh.approx.f32" in source
+    assert "rcp(" not in source.split("def o_kernel")[1]
+    inputs = qkv()
+    inputs["v"] = torch.ones_like(inputs["v"])
+    most = 2.0**-12 * inputs["k"].shape[2] + 1e-4
+    error = (run(loaded, name, inputs).double() - exact(text, inputs)).abs().max().item()
+    assert 1e-6 < error <= most
+
+
+def test_fast_tanh_of_a_score() -> None:
+    text = attend("score 2 * tanh(dot(q, k) / 8)\nnormalize softmax\nmix v")
+    _, loaded, name = module(text, replace(SMALL, fast_tanh=True))
+    inputs = qkv()
+    torch.testing.assert_close(run(loaded, name, inputs).double(), exact(text, inputs), rtol=0, atol=4e-3)
+
+
+def test_no_fast_tanh_elsewhere() -> None:
+    """AMD has no such instruction."""
+    source, _, _ = module(attend(SIGMOID.format(mask="")), replace(SMALL, fast_tanh=True), "hip:gfx942")
+    assert "tanh" not in source
