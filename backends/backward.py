@@ -11,7 +11,7 @@ from attncc.backends.eager.interpreter import execute
 from attncc.backends.eager.named import Named, aligned
 from attncc.backends.steps import Steps
 
-from attncc.ir.nodes import used_by
+from attncc.ir.nodes import Attend, used_by
 from attncc.schedules.backward import Differentiated, Launch, Pull, Tape
 from attncc.schedules.plan import Plan
 
@@ -97,6 +97,8 @@ class Reversed:
                 found = run.launch(phase)
                 for value in phase.values:
                     run.arrays[value.name] = found[value.name]
+        for name in move.grads:  # done with
+            self.cots.pop(name, None)
         for part in move.parts:
             self._add(part.source, run.arrays[part.name], part.stored, part.axes)
 
@@ -125,6 +127,9 @@ class Reversed:
                     heads.append(value.t)
                     cots.append(self._like(value, name))
             got = torch.autograd.grad(heads, list(leaves.values()), cots, allow_unused=True) if heads and leaves else ()
+        if not isinstance(move.node, Attend):  # of an attend, kernels may read them as well
+            for name in outs:
+                del self.cots[name]
         for name, g in zip(leaves, got, strict=False):
             if g is not None:
                 axes = self.tape.plan.arrays[name]

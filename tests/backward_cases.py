@@ -94,7 +94,7 @@ SHAPES: dict[str, Case] = {
     "chain": (
         """pattern t(x[b, n, c], w[c, d]) -> o[b, n, d], l[b, n] {
           y[b, n, d] = sum[c](x * w)
-          attend z[b, n, d] over n' { score dot(y, y') / 3   mask n' <= n   normalize softmax   mix y' }
+          attend z[b, n, d] over n' { score -dist2(y, y') / 3   mask n' <= n   normalize softmax   mix y' }
           attend u[b, n, d] over n' { score s = -dist2(z, y') / 3   normalize exp   mix z'   emit l = max[n'](s) }
           o = u * y + z
         }""",

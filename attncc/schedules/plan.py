@@ -105,7 +105,7 @@ def plan(program: Program, outputs: Collection[str]) -> Plan:
         for step in _steps(program, node, arrays):
             steps.append(step)
             if isinstance(step, Fused):
-                made += [*step.values, *(Value(a.name, a.axes, a.kind) for a in step.before)]
+                made += [*step.values, *(Value(a.name, a.axes, a.kind) for a in (step.fusion.before if step.fusion else step.before))]
         for value in made:
             arrays[value.name], kinds[value.name] = value.axes, value.kind
     return Plan(program, tuple(steps), arrays, kinds)
