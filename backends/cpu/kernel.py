@@ -403,7 +403,18 @@ class KernelPrinter(Groups):
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
         parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
-        self.line(f"{'rounded_product' if self._rounds(stmt) else 'product'}({', '.join(parts)});")
+        if self._rounds(stmt):
+            self.line(f"rounded_product({', '.join([*parts, *self._packed(a, rows, stmt.over)])});")
+        else:
+            self.line(f"product({', '.join(parts)});")
+
+    def _packed(self, a: str, rows: str, over: str) -> list[str]:
+        """Memory that keeps a packed operand for all strips of a tile, where it has no positions of the owner, and whether it is new
+        there."""
+        if not self.in_strip or self.owner.name in (rows, over):
+            return ["0", "1"]
+        counts = [str(self.features[d]) if d in self.features else self.room(d) for d in (rows, over)]
+        return [self.allocate(f"{a}_packed", False, f"PACKED({counts[0]}, {counts[1]})"), "strip == 0"]
 
     def _rounds(self, stmt: Dot) -> bool:
         """Whether the operands are, or may be rounded to, elements that a matrix unit takes."""

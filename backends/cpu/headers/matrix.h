@@ -2,6 +2,9 @@
    results, 32 products deep. Sums are in 32 bits. Both operands are packed first: rows of a with their depth in a row, rows of b in
    pairs, side by side in each lane. */
 
+/* Numbers of memory that hold so many rows of halves. */
+#define PACKED(rows, depth) (((rows) + 15) / 16 * 16 * (((depth) + 31) / 32 * 16))
+
 #if ELEMENT == 17 && VECTOR == 64 && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -53,15 +56,15 @@ INLINE vhalves paired(vreal first, vreal second)
     return __builtin_shuffle(halves(first, second), order);
 }
 
-/* 16 rows of a, `depth` numbers of each, 0 up to a multiple of DEEP and in rows that a does not have. */
-APART void pack_left(uint16_t (*to)[DEEPEST], const real *a, long row, long step, long rows, long depth)
+/* 16 rows of a, `depth` numbers of each, 0 up to a multiple of DEEP and in rows that a does not have. `line`: halves in a row. */
+APART void pack_left(uint16_t *to, long line, const real *a, long row, long step, long rows, long depth)
 {
     for (long k = 0; k < depth; k += DEEP) {
         long deep = least(DEEP, depth - k);
         if (step == 1 && deep == DEEP) {
             for (long m = 0; m < SIDE; ++m) {
                 const real *at = a + least(m, rows - 1) * row + k;
-                *(vhalves *)&to[m][k] = halves(load_any(at), load_any(at + LANES));
+                *(vhalves *)(to + m * line + k) = halves(load_any(at), load_any(at + LANES));
             }
         } else if (row == 1 && rows == SIDE) {
             vreal square[LANES_COUNT];
@@ -71,23 +74,25 @@ APART void pack_left(uint16_t (*to)[DEEPEST], const real *a, long row, long step
                 square[p] = (vreal)paired(first, second);
             }
             transpose(square);
-            for (long m = 0; m < SIDE; ++m) *(vreal *)&to[m][k] = square[m];
+            for (long m = 0; m < SIDE; ++m) *(vreal *)(to + m * line + k) = square[m];
         } else {
             for (long m = 0; m < SIDE; ++m) {
-                real line[DEEP] __attribute__((aligned(64))) = {0};
+                real numbers[DEEP] __attribute__((aligned(64))) = {0};
                 if (m < rows)
-                    for (long n = 0; n < deep; ++n) line[n] = a[m * row + (k + n) * step];
-                *(vhalves *)&to[m][k] = halves(load(line), load(line + LANES));
+                    for (long n = 0; n < deep; ++n) numbers[n] = a[m * row + (k + n) * step];
+                *(vhalves *)(to + m * line + k) = halves(load(numbers), load(numbers + LANES));
             }
         }
     }
 }
 
-/* c[m][n] = or += the sum over k of a(m, k) b[k][n], as `product`; both rounded to bfloat16. */
+/* c[m][n] = or += the sum over k of a(m, k) b[k][n], as `product`; both rounded to bfloat16. `packed`: memory for PACKED(rows, depth)
+   numbers, which keeps a for the calls to come, or 0; `fresh`: whether a is new there. */
 APART void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
-                           long columns, long depth, int add, const real *by)
+                           long columns, long depth, int add, const real *by, real *packed, int fresh)
 {
-    uint16_t left[SIDE][DEEPEST] __attribute__((aligned(64)));
+    uint16_t some_left[SIDE * DEEPEST] __attribute__((aligned(64)));
+    long all_deep = (depth + DEEP - 1) / DEEP * DEEP;
     vhalves right[DEEPEST / 2][3];
     real some[SIDE * STRIP] __attribute__((aligned(64)));
     if (matrix_unit <= 0 || depth < DEEP / 2 || rows < SIDE / 2) {
@@ -117,12 +122,14 @@ APART void rounded_product(const real *a, long a_row, long a_step, const real *b
                 if (high < SIDE && add)
                     for (long r = 0; r < high; ++r)
                         for (long w = 0; w < wide; ++w) store(some + r * STRIP + w * LANES, load_any(to + r * c_row + w * LANES));
-                pack_left(left, a + m * a_row, a_row, a_step, high, deep);
+                long line = packed ? all_deep : DEEPEST;
+                uint16_t *left = packed ? (uint16_t *)packed + m * line + k : some_left;
+                if (!packed || (fresh && n == 0)) pack_left(left, line, a + m * a_row, a_row, a_step, high, deep);
                 TILE_START(0, at, step * 4);
                 if (wide > 1) { TILE_START(1, at + LANES, step * 4); }
                 if (wide > 2) { TILE_START(2, at + 2 * LANES, step * 4); }
                 for (long p = 0; p < pairs; p += SIDE) {
-                    TILE_LOAD(3, &left[0][2 * p], sizeof(left[0]));
+                    TILE_LOAD(3, left + 2 * p, 2 * line);
                     TILE_LOAD(4, &right[p][0], sizeof(right[0]));
                     TILE_DOT(0, 3, 4);
                     if (wide > 1) {
@@ -145,7 +152,8 @@ APART void rounded_product(const real *a, long a_row, long a_step, const real *b
     }
 }
 #else
-#define rounded_product product
+#define rounded_product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, packed, fresh) \
+    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by)
 static inline void matrix_ask(void) {}
 static inline void matrix_begin(void) {}
 static inline void matrix_end(void) {}
