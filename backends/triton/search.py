@@ -27,7 +27,7 @@ from .machine.instructions import Kind
 from .machine.mix import mixes
 from .machine.model import GROUP_WARPS
 from .module import Group, Module, print_module
-from .space import Setting, allowed, exposed, moved_bytes, neighbours, ordered, overhang
+from .space import Setting, allowed, exposed, floor_registers, moved_bytes, neighbours, ordered, overhang
 from .traits import Traits, loops_of, traits
 
 VERSION = 2
@@ -153,7 +153,8 @@ def search(
     time_limit: float = 120.0,
     heard: Heard | None = None,
 ) -> Trial | None:
-    """The best configuration found with at most `limit` compiles; None when nothing compiles or there is nothing to choose."""
+    """The best configuration found with at most `limit` compiles, twice as many where those spill; None when nothing compiles or
+    there is nothing to choose."""
     sizes = dict(features)
     of = traits(program, sizes)
     if of is None:
@@ -173,10 +174,11 @@ def search(
     for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1:few]]):
         attempt(config)
     best = _best(tried)
-    if best is None:  # nothing fits with two stages
-        for config in ordered(program, sizes, setting)[-limit:]:
-            attempt(config)
+    limit *= 2  # where all of those spill or are refused, as many again that take fewer registers
+    while (best is None or best.rank[0]) and (smaller := _smaller(tried, likely, of, setting)) and len(tried) < limit:
+        attempt(smaller)
         best = _best(tried)
+    limit //= 2
     while best is not None and len(tried) < limit:
         for config in neighbours(best.config, setting):
             if allowed(of, config, setting):
@@ -186,6 +188,12 @@ def search(
             break
         best = better
     return replace(best, leanest=_leanest(tried)) if best is not None else None
+
+
+def _smaller(tried: Mapping[Config, Trial | None], likely: list[Config], of: Traits, setting: Setting) -> Config | None:
+    """The likeliest configuration that takes clearly fewer registers than any that was tried."""
+    least = min((floor_registers(of, c, setting) for c in tried), default=float("inf"))
+    return next((c for c in likely if floor_registers(of, c, setting) < 0.85 * least), None)
 
 
 def _leanest(tried: Mapping[Config, Trial | None]) -> Trial | None:

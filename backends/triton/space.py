@@ -133,7 +133,7 @@ def prior(of: Traits, config: Config, setting: Setting) -> float:
     fed = element * of.width * (first * (1 / config.loop + 1 / 64) + len(of.sums) / 64) / units.shared_bytes
     work = 2.5 + 2 * of.products + (sum(of.sums) / config.loop if of.online else 0.0) + _ITERATION / each
     rest = max(work / units.issue, 1 / 16)
-    need = floor_registers(of, config, setting) + 0.15 * of.live * each + 16
+    need = floor_registers(of, config, setting) + 0.15 * of.live * each + (16 if setting.groups or setting.tensor_memory else 56)
     spill = max(0.0, need - units.registers_per_thread) / units.registers_per_thread
     taken = min(need, units.registers_per_thread) * config.warps * units.warp_size
     fit = max(1, min(int(units.registers / taken), int(units.shared / (shared_bytes(of, config, setting) + 2048))))
