@@ -6,8 +6,9 @@ weight). What no stage can sum raises AttnUnsupportedError with the reason.
 
     ends        finals: cotangents of sums and statistics, a row at a time
     build       stages in reverse: cotangents of scores and weights at a pair
+    extremes    greatest and smallest values of a row, sums for each key; distances: clamps that are no part of the function
     statistics  cotangents of what earlier stages computed
-    sums        the last stages, which sum over pairs
+    sums        the last stages, which sum over pairs; tables: what is read at a key of the pair
     script      phases, and how their values add up; monomials: when a derivative is a multiple of what is stored
 """
 

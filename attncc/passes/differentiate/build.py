@@ -26,6 +26,7 @@ from ..fuse import Fusion
 from ..fuse.algebra import contains, is_const, mul, neg, replace_part
 from ..fuse.pieces import Pieces
 from ..fuse.products import plain
+from .distances import unclamped
 from .ends import INF, Ends, Kept, outer_reads
 from .extremes import kept_where, keyed_sum, shared
 from .monomials import monomial, monomials, total
@@ -335,10 +336,12 @@ class Reverse:
 
     def pull(self, n: int, expr: Expr, cot: Expr, short: Expr | None = None, flow: Operand | None = None) -> None:
         """Add cot times the derivative of an expression at a pair to the cotangents of what it reads. short: its value by name."""
+        before = {a.name: a for a in self.of.fusion.before}
+        smooth = unclamped(expr, self.sides[n].kind.products, before)
         for leaf in outer_reads(expr):
             if not self.leaf_lives(n, leaf):
                 continue
-            slope = diff(expr, leaf)
+            slope = diff(smooth, leaf)
             if is_const(slope, 0):
                 continue
             entry = Entry(mul(cot, slope if short is None or short == expr else replace_part(slope, expr, short)))
