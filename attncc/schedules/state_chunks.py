@@ -161,41 +161,51 @@ def number(place: Placer, hint: str, expr: Expr) -> Expr:
 
 
 def total_programs(form: Form) -> tuple[Program, ...]:
-    """Sums of the states of chunks: of all, or running ones under a causal mask."""
-    return tuple(_total(form, state) for state in form.states)
+    """Sums of the states of chunks: of all, or running ones under a causal mask. One program for all states of a shape."""
+    shapes: dict[tuple[tuple[str, ...], tuple[str, ...]], list[State]] = {}
+    for state in form.states:
+        shapes.setdefault((state.grid, state.axes), []).append(state)
+    return tuple(_totals(form, states, number) for number, states in enumerate(shapes.values()))
 
 
-def _total(form: Form, state: State) -> Program:
-    """One state. Owners are tiles of its last axis, at every position of the one before."""
-    owner = state.axes[-1] if state.axes else form.idle
-    dims = (owner,) if state.axes else ()
-    part, part_axes = form.outer(state, True)
-    whole, axes = form.outer(state, False)
+def _totals(form: Form, states: list[State], number: int) -> Program:
+    """States of one shape. Owners are tiles of their last axis, at every position of the one before."""
+    grid, axes = states[0].grid, states[0].axes
+    owner = axes[-1] if axes else form.idle
+    dims = axes[-1:]
     causal, chunk = form.sep.causal, form.chunk
     at: Expr = Index(chunk)
     if causal is not None and causal.reverse:
         at = Apply("sub", (Apply("sub", (Size(chunk), ONE)), Index(chunk)))
 
     def index(chunked: bool) -> tuple[Expr, ...]:
-        return (*map(Index, state.grid), *((at,) if chunked else ()), *map(Index, state.axes))
+        return (*map(Index, grid), *((at,) if chunked else ()), *map(Index, axes))
 
-    total, one = "total", "state"
-    add: list[Stmt] = [Load(one, part, index(True), dims), Set(total, Apply("add", (value(total), value(one))))]
-    shifted = causal is not None and len(state.axes) == 2
-    kept: list[Stmt] = [Map("kept", Apply("mul", (value(total), Const(SHIFT))), dims)] if shifted else []
-    kept.append(Store(whole, index(causal is not None), "kept" if shifted else total, dims))
-    body: tuple[Stmt, ...] = (Init(total, dims, Const(0.0)),)
-    if not state.axes:
-        kept[-1] = If(Apply("eq", (value(f"{owner}.first", "int"), ZERO)), (kept[-1],))
+    inits: list[Stmt] = []
+    add: list[Stmt] = []
+    kept: list[Stmt] = []
+    args: list[Arg] = []
+    for at_, state in enumerate(states):
+        tag = str(at_ + 1) if at_ else ""
+        total, one, moved = f"total{tag}", f"state{tag}", f"kept{tag}"
+        part, whole = form.outer(state, True), form.outer(state, False)
+        args += [Arg(*part, "float", "in", True), Arg(*whole, "float", "out", True)]
+        inits.append(Init(total, dims, Const(0.0)))
+        add += [Load(one, part[0], index(True), dims), Set(total, Apply("add", (value(total), value(one))))]
+        if causal is not None and len(axes) == 2:
+            kept.append(Map(moved, Apply("mul", (value(total), Const(SHIFT))), dims))
+            total = moved
+        store: Stmt = Store(whole[0], index(causal is not None), total, dims)
+        kept.append(store if axes else If(Apply("eq", (value(f"{owner}.first", "int"), ZERO)), (store,)))
     if causal is None:
-        body = (*body, Repeat(chunk, tuple(add)), *kept)
+        body: tuple[Stmt, ...] = (*inits, Repeat(chunk, tuple(add)), *kept)
+        note, word = "the sum of all chunks", "totals"
     else:
-        body = (*body, Repeat(chunk, (*add, *kept) if causal.reverse else (*kept, *add)))
-    note = "the sum of all chunks" if causal is None else f"the sum of all chunks {'from' if causal.reverse else 'before'} each"
-    args = (Arg(part, part_axes, "float", "in", True), Arg(whole, axes, "float", "out", True))
-    grid = (*state.grid, *state.axes[:-1])
-    name = f"{form.stage.name}_{'totals' if causal is None else 'running'}" + state.name.removeprefix(f"{form.stage.name}_state")
-    return verify(Program(name, (Dim(owner, (owner,)),), args, (), grid, owner, body, (note,), kind="totals"))
+        body = (*inits, Repeat(chunk, (*add, *kept) if causal.reverse else (*kept, *add)))
+        note, word = f"the sum of all chunks {'from' if causal.reverse else 'before'} each", "running"
+    name = f"{form.stage.name}_{word}{f'_{number + 1}' if number else ''}"
+    made = Program(name, (Dim(owner, (owner,)),), tuple(args), (), (*grid, *axes[:-1]), owner, body, (note,), kind="totals")
+    return verify(made)
 
 
 __all__ = ["add_state", "chunk_programs", "number", "total_programs"]
