@@ -34,10 +34,7 @@ def run(
     check(program, sizes)
     ev, dtype = prepare(program, inputs, sizes)
     ev.block = block or ev.block
-    for item in program.checks:  # they see the inputs alone
-        if item.data and not _holds(ev.eval(item.cond)):
-            said = f": {item.span.text}" if item.span is not None else ""
-            raise AttnValueError(f"an assumption about the data does not hold{said}", item.span)
+    assumed(ev, program)
     chosen = [o for o in program.outputs if o.name in outputs]
     for node in needed(program.nodes, {o.value for o in chosen}):
         try:
@@ -47,6 +44,14 @@ def run(
                 raise
             raise type(error)(error.message, node.span, error.help) from None
     return {o.name: stored(ev, o, dtype) for o in chosen}
+
+
+def assumed(ev: Evaluator, program: Program) -> None:
+    """Check every `assume`, which sees the inputs alone. Raises AttnValueError at the condition that does not hold."""
+    for item in program.checks:
+        if item.data and not _holds(ev.eval(item.cond)):
+            said = f": {item.span.text}" if item.span is not None else ""
+            raise AttnValueError(f"an assumption about the data does not hold{said}", item.span)
 
 
 def _holds(v: Value) -> bool:
