@@ -29,11 +29,9 @@ from attncc.tile.nodes import (
 
 from .factors import fold
 from .groups import Groups, Run, runs
+from .memory import BFLOAT16
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
-
-BFLOAT16 = 17
-"""The number of that element type in memory.h."""
 
 
 @dataclass(frozen=True)
@@ -403,23 +401,19 @@ class KernelPrinter(Groups):
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
         parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
-        if self._rounds(stmt):
-            self.line(f"rounded_product({', '.join([*parts, *self._packed(a, rows, stmt.over)])});")
+        if self.rounds(stmt):
+            name = "stored_product" if one.kind == "element" else "rounded_product"
+            self.line(f"{name}({', '.join([*parts, *self._held(a, rows, stmt.over)])});")
         else:
             self.line(f"product({', '.join(parts)});")
 
-    def _packed(self, a: str, rows: str, over: str) -> list[str]:
-        """Memory that keeps a packed operand for all strips of a tile, where it has no positions of the owner, and whether it is new
+    def _held(self, a: str, rows: str, over: str) -> list[str]:
+        """Memory that keeps a packed operand, for all strips of a tile where it has no positions of the owner, and whether it is new
         there."""
-        if not self.in_strip or self.owner.name in (rows, over):
-            return ["0", "1"]
-        counts = [str(self.features[d]) if d in self.features else self.room(d) for d in (rows, over)]
-        return [self.allocate(f"{a}_packed", False, f"PACKED({counts[0]}, {counts[1]})"), "strip == 0"]
-
-    def _rounds(self, stmt: Dot) -> bool:
-        """Whether the operands are, or may be rounded to, elements that a matrix unit takes."""
-        plain = {s.out for s in statements(self.program.body) if isinstance(s, Load) and not self.program.arg(s.arg).acc}
-        return self.element == BFLOAT16 and (bool(stmt.cast) or {stmt.a, stmt.b} <= plain)
+        strip = {self.owner.name: "STRIP"} if self.in_strip else {}
+        counts = [strip.get(d) or (str(self.features[d]) if d in self.features else self.room(d)) for d in (rows, over)]
+        fresh = "strip == 0" if self.in_strip and self.owner.name not in (rows, over) else "1"
+        return [self.allocate(f"{a}_held", False, f"HELD({counts[0]}, {counts[1]})"), fresh]
 
     def _reduce_across(self, stmt: Reduce) -> None:
         """A reduction along the owner's positions: of every row of a strip, added to what the strips before gave."""

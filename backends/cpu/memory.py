@@ -9,7 +9,11 @@ from attncc.ir.expr import Const, Expr, Index, Read, walk
 from attncc.tile.nodes import Arg, Dot, Load, Store, statements
 
 from .frame import Frame, Home
+from .ready import reads
 from .sharing import Rescaled
+
+BFLOAT16 = 17
+"""The number of that element type in memory.h."""
 
 
 @dataclass(frozen=True)
@@ -122,19 +126,34 @@ class Memory(Frame):
         """Whether products can read a tile where it lies: one number at a time, of the accumulation type, with constant
         steps."""
         arg = self.program.arg(stmt.arg)
-        if not stmt.own or self.needs(stmt.out) != {"factor"} or not (arg.acc or self.element == self.bits):
+        if not stmt.own or self.needs(stmt.out) != {"factor"} or not (arg.acc or self.element == self.bits or self.elements(stmt)):
             return False
         place = self.place_of(arg, stmt.index, stmt.dims, False)
         straight = not place.computed and len(place.along) == 2 and all(self._steady(dim, place) for dim in place.along)
         return straight and self._plain_copy(stmt, arg, place)
 
+    def elements(self, stmt: Load) -> bool:
+        """Whether all that reads a loaded tile takes elements of the array: products that round."""
+        users = [s for s in statements(self.program.body) if stmt.out in reads(s)]
+        dots = [s.dot if isinstance(s, Rescaled) else s for s in users]
+        plain = not self.program.arg(stmt.arg).acc and self.owner.name not in stmt.dims
+        return plain and all(isinstance(s, Dot) and self.rounds(s) for s in dots)
+
+    def rounds(self, stmt: Dot) -> bool:
+        """Whether the operands of a product are, or may be rounded to, elements that a matrix unit takes."""
+        plain = {s.out for s in statements(self.program.body) if isinstance(s, Load) and not self.program.arg(s.arg).acc}
+        return self.element == BFLOAT16 and (bool(stmt.cast) or {stmt.a, stmt.b} <= plain)
+
     def _view(self, stmt: Load, place: Place) -> None:
         """No copy: a pointer to the tile's first element."""
+        element = not self.program.arg(stmt.arg).acc and self.element != self.bits
+        ctype = "element" if element else "real"
         name = self.names.of("value", stmt.out)
         starts = [f"{self.first(axis)} * {step}" for steps in place.along.values() for axis, step in steps if axis in self.tiled]
         pointer = " + ".join([place.base, *starts])
-        self.line(f"const real *const {name} = (const real *)({pointer});")
-        self.homes[stmt.out] = Home(name, "array", "float", steps={d: steps[0][1] for d, steps in place.along.items()})
+        self.line(f"const {ctype} *const {name} = (const {ctype} *)({pointer});")
+        steps = {d: found[0][1] for d, found in place.along.items()}
+        self.homes[stmt.out] = Home(name, "array", "element" if element else "float", steps=steps)
 
     def _copy(self, stmt: Load, arg: Arg, place: Place, home: Home) -> None:
         """Rows copied with conversion, by a function of memory.h."""

@@ -39,7 +39,7 @@ def print_module(title: str, programs: Iterable[Program], features: Mapping[str,
         "",
         f"#define REAL_BITS {bits}",
         f"#define ELEMENT {number}",
-        *(f'#include "{name}.h"' for name in ("vector", "functions", "product", "matrix", "memory", "call")),
+        *(f'#include "{name}.h"' for name in ("vector", "functions", "product", "memory", "matrix", "call")),
         "",
     ]
     return Module("\n".join(head) + "\n" + "\n".join(k.text for k in kernels.values()), kernels)

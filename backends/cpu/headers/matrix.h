@@ -2,8 +2,8 @@
    results, 32 products deep. Sums are in 32 bits. Both operands are packed first: rows of a with their depth in a row, rows of b in
    pairs, side by side in each lane. */
 
-/* Numbers of memory that hold so many rows of halves. */
-#define PACKED(rows, depth) (((rows) + 15) / 16 * 16 * (((depth) + 31) / 32 * 16))
+/* Numbers of memory for a packed operand, or for its rows as numbers. */
+#define HELD(rows, depth) (((rows) + 15) / 16 * 16 * (((depth) + 31) / 32 * 32))
 
 #if ELEMENT == 17 && VECTOR == 64 && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
 #include <sys/syscall.h>
@@ -56,57 +56,69 @@ INLINE vhalves paired(vreal first, vreal second)
     return __builtin_shuffle(halves(first, second), order);
 }
 
-/* 16 rows of a, `depth` numbers of each, 0 up to a multiple of DEEP and in rows that a does not have. `line`: halves in a row. */
-APART void pack_left(uint16_t *to, long line, const real *a, long row, long step, long rows, long depth)
+/* Elements of the array, side by side. */
+INLINE vhalves paired_elements(const element *first, const element *second)
 {
-    for (long k = 0; k < depth; k += DEEP) {
-        long deep = least(DEEP, depth - k);
-        if (step == 1 && deep == DEEP) {
-            for (long m = 0; m < SIDE; ++m) {
-                const real *at = a + least(m, rows - 1) * row + k;
-                *(vhalves *)(to + m * line + k) = halves(load_any(at), load_any(at + LANES));
-            }
-        } else if (row == 1 && rows == SIDE) {
-            vreal square[LANES_COUNT];
-            for (long p = 0; p < SIDE; ++p) {
-                const real *at = a + (k + 2 * p) * step;
-                vreal first = 2 * p < deep ? load_any(at) : splat(0), second = 2 * p + 1 < deep ? load_any(at + step) : splat(0);
-                square[p] = (vreal)paired(first, second);
-            }
-            transpose(square);
-            for (long m = 0; m < SIDE; ++m) *(vreal *)(to + m * line + k) = square[m];
-        } else {
-            for (long m = 0; m < SIDE; ++m) {
-                real numbers[DEEP] __attribute__((aligned(64))) = {0};
-                if (m < rows)
-                    for (long n = 0; n < deep; ++n) numbers[n] = a[m * row + (k + n) * step];
-                *(vhalves *)(to + m * line + k) = halves(load(numbers), load(numbers + LANES));
-            }
-        }
-    }
+    vbits out = __builtin_convertvector(*(const vsmall *)first, vbits);
+    if (second) out |= __builtin_convertvector(*(const vsmall *)second, vbits) << 16;
+    return (vhalves)out;
+}
+INLINE vhalves paired_numbers(const real *first, const real *second)
+{
+    return paired(load_any(first), second ? load_any(second) : splat(0));
+}
+INLINE vhalves two_rows(const real *at) { return halves(load_any(at), load_any(at + LANES)); }
+INLINE vhalves as_stored(const element *at)
+{
+    vhalves out;
+    memcpy(&out, at, sizeof(out));
+    return out;
 }
 
-/* c[m][n] = or += the sum over k of a(m, k) b[k][n], as `product`; both rounded to bfloat16. `packed`: memory for PACKED(rows, depth)
-   numbers, which keeps a for the calls to come, or 0; `fresh`: whether a is new there. */
-APART void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
-                           long columns, long depth, int add, const real *by, real *packed, int fresh)
+/* Rows of a, the depth of each side by side, 0 up to a multiple of DEEP. `from`: the first row that is wanted. */
+#define PACK(name, type, same, pair, straight) \
+    APART void name(uint16_t *to, const type *a, long row, long step, long from, long rows, long depth) \
+    { \
+        long line = (depth + DEEP - 1) / DEEP * DEEP; \
+        for (long first = from; first < rows; first += SIDE) \
+            for (long k = 0; k < depth; k += DEEP) { \
+                long deep = least(DEEP, depth - k), high = least(SIDE, rows - first); \
+                uint16_t *out = to + first * line + k; \
+                const type *in = a + first * row + k * step; \
+                if (step == 1 && deep == DEEP) { \
+                    for (long m = 0; m < high; ++m) *(vhalves *)(out + m * line) = straight(in + m * row); \
+                } else if (row == 1 && high == SIDE) { \
+                    vreal square[LANES_COUNT] = {}; \
+                    for (long p = 0; 2 * p < deep; ++p) \
+                        square[p] = (vreal)pair(in + 2 * p * step, 2 * p + 1 < deep ? in + (2 * p + 1) * step : 0); \
+                    transpose(square); \
+                    for (long m = 0; m < SIDE; ++m) *(vreal *)(out + m * line) = square[m]; \
+                } else { \
+                    for (long m = 0; m < high; ++m) \
+                        for (long n = 0; n < DEEP; ++n) out[m * line + n] = n < deep ? same(in[m * row + n * step]) : 0; \
+                } \
+            } \
+    }
+INLINE element unchanged(element x) { return x; }
+PACK(pack_numbers, real, narrow, paired_numbers, two_rows)
+PACK(pack_elements, element, unchanged, paired_elements, as_stored)
+
+/* c[m][n] = or += the sum over k of a(m, k) b[k][n], as `product`. Rows of a are packed, or straight in the array: then only those
+   that are no whole tile are packed. */
+APART void matrix_product(const uint16_t *packed, const uint16_t *straight, long straight_line, const real *b, long b_step, real *c,
+                          long c_row, long rows, long columns, long depth, int add, const real *by)
 {
-    uint16_t some_left[SIDE * DEEPEST] __attribute__((aligned(64)));
     long all_deep = (depth + DEEP - 1) / DEEP * DEEP;
     vhalves right[DEEPEST / 2][3];
     real some[SIDE * STRIP] __attribute__((aligned(64)));
-    if (matrix_unit <= 0 || depth < DEEP / 2 || rows < SIDE / 2) {
-        product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
     for (long n = 0; by && n < columns; n += LANES) {
-        vreal factor = load_any(by + n), one = splat(1.0f);
-        vint same = factor == one;
-        int all = 1;
-        for (long l = 0; l < LANES; ++l) all &= (int)-same[l];
-        for (long m = 0; !all && m < rows; ++m) store_any(c + m * c_row + n, load_any(c + m * c_row + n) * factor);
+        vreal factor = load_any(by + n);
+        vint other = factor != splat(1.0f);
+        int any = 0;
+        for (long l = 0; l < LANES; ++l) any |= other[l];
+        for (long m = 0; any && m < rows; ++m) store_any(c + m * c_row + n, load_any(c + m * c_row + n) * factor);
     }
-    for (long k = 0; k < depth; k += DEEPEST, add = 1, a += DEEPEST * a_step, b += DEEPEST * b_step) {
+    for (long k = 0; k < depth; k += DEEPEST, add = 1, b += DEEPEST * b_step) {
         long deep = least(DEEPEST, depth - k), pairs = (deep + DEEP - 1) / DEEP * SIDE;
         for (long n = 0; n < columns; n += STRIP) {
             long wide = least(3, (columns - n + LANES - 1) / LANES);
@@ -122,9 +134,9 @@ APART void rounded_product(const real *a, long a_row, long a_step, const real *b
                 if (high < SIDE && add)
                     for (long r = 0; r < high; ++r)
                         for (long w = 0; w < wide; ++w) store(some + r * STRIP + w * LANES, load_any(to + r * c_row + w * LANES));
-                long line = packed ? all_deep : DEEPEST;
-                uint16_t *left = packed ? (uint16_t *)packed + m * line + k : some_left;
-                if (!packed || (fresh && n == 0)) pack_left(left, line, a + m * a_row, a_row, a_step, high, deep);
+                int here = straight && high == SIDE;
+                const uint16_t *left = here ? straight + m * straight_line + k : packed + m * all_deep + k;
+                long line = here ? straight_line : all_deep;
                 TILE_START(0, at, step * 4);
                 if (wide > 1) { TILE_START(1, at + LANES, step * 4); }
                 if (wide > 2) { TILE_START(2, at + 2 * LANES, step * 4); }
@@ -151,10 +163,43 @@ APART void rounded_product(const real *a, long a_row, long a_step, const real *b
         }
     }
 }
+#define ON_MATRIX_UNIT(rows, depth) (matrix_unit > 0 && (depth) >= DEEP / 2 && (rows) >= SIDE / 2)
 #else
-#define rounded_product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, packed, fresh) \
-    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by)
 static inline void matrix_ask(void) {}
 static inline void matrix_begin(void) {}
 static inline void matrix_end(void) {}
 #endif
+
+/* `product` with both operands rounded to bfloat16 where that is faster. `held`: memory for HELD(rows, depth) numbers, which keeps a
+   for calls to come; `fresh`: whether a is new. */
+INLINE void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
+                            long columns, long depth, int add, const real *by, real *held, int fresh)
+{
+#ifdef ON_MATRIX_UNIT
+    if (ON_MATRIX_UNIT(rows, depth)) {
+        if (fresh) pack_numbers((uint16_t *)held, a, a_row, a_step, 0, rows, depth);
+        matrix_product((uint16_t *)held, 0, 0, b, b_step, c, c_row, rows, columns, depth, add, by);
+        return;
+    }
+#endif
+    (void)held, (void)fresh;
+    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
+}
+
+/* The same for a that lies in an array of elements. */
+INLINE void stored_product(const element *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
+                           long columns, long depth, int add, const real *by, real *held, int fresh)
+{
+    long wide = (depth + 31) / 32 * 32;
+#ifdef ON_MATRIX_UNIT
+    if (ON_MATRIX_UNIT(rows, depth)) {
+        int straight = a_step == 1 && depth == wide;
+        if (fresh) pack_elements((uint16_t *)held, a, a_row, a_step, straight ? rows / SIDE * SIDE : 0, rows, depth);
+        matrix_product((uint16_t *)held, straight ? a : 0, a_row, b, b_step, c, c_row, rows, columns, depth, add, by);
+        return;
+    }
+#endif
+    for (long m = 0; fresh && m < rows; ++m)
+        for (long k = 0; k < depth; ++k) held[m * wide + k] = widen(a[m * a_row + k * a_step]);
+    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by);
+}
