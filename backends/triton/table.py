@@ -116,7 +116,8 @@ def checked(work: Work, entry: Mapping[str, Any], compiler: Compiler) -> dict[st
     if isinstance(made, Failed) or made.spills:
         return None
     report = model(made, work.program, work.features, work.setting, config)
-    return work.entry({"config": config.to_json(), **figures(report)})
+    kept = {"leanest": entry["leanest"]} if "leanest" in entry and entry["triton"] == installed() else {}
+    return work.entry({"config": config.to_json(), **figures(report), **kept})
 
 
 def read(path: Path) -> list[dict[str, Any]]:
