@@ -89,6 +89,10 @@ TABLES: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
         attend(f"{_SCORE}r[c = j - i + 36]\nmask (i - j) mod 3 == 0 and abs(i - j) < 20\n{_END}", ", r[c: 81]"),
         qkv(b=1, r=rand(81)),
     ),
+    "products with a table": (
+        attend(f"score dot(q, k) / 4 + dot(q, r[c = j - i + 8 else 0]) / 4\nmask j <= i + 9\n{_END}", ", r[h, c: 17, d]"),
+        qkv(b=1, r=rand(2, 17, 16)),
+    ),
     "documents": (
         attend(f"{_SCORE}r[c = j - i + 36]\nmask g == m and j <= i\n{_END}", ", r[c: 81], g[b, i]: int, m[b, j]: int"),
         qkv(r=rand(81), g=torch.arange(37).repeat(2, 1) // 9, m=torch.arange(45).repeat(2, 1) // 9),

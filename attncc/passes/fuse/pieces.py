@@ -7,11 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ...errors import AttnUnsupportedError, Span
-from ...ir.expr import ONE, Along, Expr, Index, Read, Reduce, axes_of, rebuild, walk
-from ...ir.nodes import Attend, Program, Segment, pair_values
+from ...ir.expr import ONE, Along, Const, Expr, Index, Read, Reduce, axes_of, rebuild, walk
+from ...ir.nodes import Attend, Program, Segment, pair_values, values_of
 from ...ir.pairs import Final, Keys, PairStage, Product, Softmax, Sum, value, values_in
 from .algebra import factors, product, tidied
 from .products import Before, Sides, extract, plain
+
+
+_SMALL = 256
+"""The longest table of which every element is multiplied with every row beforehand."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,12 @@ def collect(program: Program, node: Attend, before: Before, name: Callable[[str]
     feature = features[0] if features else ""
     stored = [x.dims for x in program.inputs] + [x.dims for x in program.outputs]
     dims = [frozenset(dim) for dims in stored for dim in dims if len(dim) > 1]
-    kinds = tuple(_kind(node, rows, segment, feature, before, name) for segment in node.segments)
+    arrays = {i.name: tuple(a for dim in i.dims for a in dim) for i in program.inputs}
+    arrays |= {v.name: v.axes for n in program.nodes for v in values_of(n)}
+    small = frozenset(a.name for a in program.axes if isinstance(a.size, Const) and isinstance(a.size.value, int) and a.size.value <= _SMALL)
+    kinds = tuple(
+        _kind(node, Sides(rows, s.over, arrays=arrays, small=small), s, feature, before, name) for s in node.segments
+    )
     return Pieces(node, rows, kinds, tuple(dims), feature, name)
 
 
@@ -162,9 +171,8 @@ def _pair_rows(node: Attend) -> tuple[str, ...]:
 
 
 def _kind(
-    node: Attend, rows: tuple[str, ...], segment: Segment, feature: str, before: Before, name: Callable[[str], str]
+    node: Attend, sides: Sides, segment: Segment, feature: str, before: Before, name: Callable[[str], str]
 ) -> Kind:
-    sides = Sides(rows, segment.over)
     lets: list[tuple[str, Expr]] = []
     products: list[Product] = []
     known: dict[str, Expr] = {}

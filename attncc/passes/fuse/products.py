@@ -7,7 +7,7 @@ that is not a plain read, and every statistic, is a definition of its own that r
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ...errors import AttnUnsupportedError, Span
@@ -19,11 +19,16 @@ from .algebra import add, factors, product, terms
 
 @dataclass
 class Sides:
-    """Row and key axes of the pairs; `grid`, the row axes that key operands have too, grows while operands are found."""
+    """Row and key axes of the pairs; `grid`, the row axes that key operands have too, grows while operands are found.
+
+    arrays: the axes of outer values, as far as known. small: axes with a small constant size.
+    """
 
     rows: tuple[str, ...]
     keys: tuple[str, ...]
     grid: set[str] = field(default_factory=set)
+    arrays: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    small: frozenset[str] = frozenset()
 
     def has_key(self, expr: Expr) -> bool:
         return any(a in self.keys for a in axes_of(expr))
@@ -132,6 +137,10 @@ def _split(
                 keys.append(part)
             else:
                 rows.append(part)
+        table = _table(rows, keys, axis, sides, before)
+        if table is not None:
+            total = add(total, product([*outer, table]))
+            continue
         for part in keys:
             windows = {
                 a for e in walk(part) if isinstance(e, Read) and not _apart(e, sides) for a in axes_of(e) if a in sides.rows
@@ -150,6 +159,29 @@ def _split(
             part_sum = Size(axis)
         total = add(total, product([*outer, part_sum]))
     return Apply("div", (total, Size(axis))) if red.op == "mean" else total
+
+
+def _table(rows: list[Expr], keys: list[Expr], axis: str, sides: Sides, before: Before) -> Read | None:
+    """Row factors times an element of a short table, `q . r[i - j + c]`: the products with the whole table, read at the position.
+
+    None unless the one key factor reads such a table, at one position that has row and key axes.
+    """
+    if len(keys) != 1 or not rows or not isinstance(keys[0], Read) or keys[0].source not in sides.arrays:
+        return None
+    read, own = keys[0], sides.arrays[keys[0].source]
+    mixed = [n for n, x in enumerate(read.index) if sides.has_key(x)]
+    if len(mixed) != 1 or own[mixed[0]] not in sides.small or read.fill not in (None, Const(0), Const(0.0)):
+        return None
+    at, place = read.index[mixed[0]], own[mixed[0]]
+    inside = {a for x in (*rows, *read.index) for a in axes_of(x)}
+    if not sides.has_row(at) or isinstance(at, Index) or place in inside:
+        return None
+    element = Read(read.source, tuple(Index(place) if x == at else x for x in read.index), read.kind)
+    body = Reduce("sum", (axis,), product([*rows, element]))
+    order = tuple(a for a in axes_of(body) if a != place)
+    found = before.define(f"{read.source}_products", body, acc=True, order=(*order, place))
+    fill = None if read.fill is None else Const(0.0)
+    return Read(found.source, tuple(at if x == Index(place) else x for x in found.index), "float", fill)
 
 
 def _distance(red: Reduce, sides: Sides) -> tuple[Expr, Expr] | None:
