@@ -76,7 +76,7 @@ class Frame:
     def __init__(self, program: Program, features: dict[str, int], name: str, style: Style = PLAIN) -> None:
         self.program, self.name, self.style = program, name, style
         self.described = describable(program) if style.descriptors else ()
-        if style.descriptors == "inside":
+        if style.descriptors == "inside" and not style.special:  # warp specialization takes loads by descriptor alone
             self.described = tuple(a for a in self.described if _in_loops(program, a))
         self.hosted = self.described if style.descriptors == "host" else ()
         self.far: dict[tuple[str, str], None] = {}
