@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 from attncc.tile.nodes import Program
 
 from .chosen import lookup
@@ -26,5 +29,20 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
     of = traits(program, features)
     if target == "interpreter" or of is None:
         return found
-    fallback = [c for c in _FALLBACK if allowed(of, c, setting)]
-    return tuple(dict.fromkeys([*lookup(of, setting), *found[:2], *fallback]))
+    best = [*lookup(of, setting), *found[:2]]
+    rest = [c for c in (*_lighter(best[0]), *best[1:], *_FALLBACK) if allowed(of, c, setting)]
+    return tuple(dict.fromkeys([best[0], *rest]))
+
+
+def _lighter(config: Config) -> Iterator[Config]:
+    """Configurations near one that take fewer registers: for programs with more around their main loop than the one searched."""
+    yield replace(config, rest=1)
+    if config.stages > 1:
+        yield replace(config, stages=1)
+    if config.loop > 32:
+        yield replace(config, loop=config.loop // 2)
+        yield replace(config, loop=config.loop // 2, rest=1)
+    if config.warps < 8:
+        yield replace(config, warps=8)
+    if config.owner > 64:
+        yield replace(config, owner=config.owner // 2)
