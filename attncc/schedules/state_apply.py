@@ -18,7 +18,8 @@ from .state_chunks import number
 
 def apply_program(form: Form, stage: PairStage) -> Program:
     """The program of some sums of the form's stage. stage: with these sums alone."""
-    return verify(Apply_(form, stage).program())
+    made = Apply_(form, stage).program()
+    return verify(made if form.sep.causal is None else replace(made, kind="apply"))
 
 
 class Apply_(Flash):

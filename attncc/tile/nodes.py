@@ -242,7 +242,7 @@ class Program:
     sweep: "" or `forward` or `reverse`: the owner's tiles at one grid position run one after the other in this order, and the
     accumulators that `carry` starts live from one tile to the next.
     made: axes that no array has, with their sizes.
-    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`.
+    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`, `apply`.
     notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
     of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis.
     """
