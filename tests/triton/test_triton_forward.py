@@ -220,3 +220,9 @@ def test_what_is_not_fused_says_why_and_is_right(clauses: str, reason: str) -> N
 @pytest.mark.parametrize("normalizer", ["softmax", "softmax(s; sink = 1)", "sigmoid"])
 def test_rows_without_a_key_that_take_the_mean(normalizer: str) -> None:
     agree(op(attend(f"{SCORE}\nmask j < i - 3\nnormalize {normalizer}\nmix v\nempty uniform")), qkv(b=1))
+
+
+def test_which_pairs_are_admitted_may_be_stored() -> None:
+    clauses = "score s = dot(q, k)\nmask j <= i\nnormalize p = softmax\nmix v\nemit l = where(admitted, 1.0, 0.0)\n"
+    text = attend(f"{clauses}emit m = sum[j](where(admitted, p, 3.0))", outputs=", l[i, j], m[b, h, i]")
+    agree(op(text), qkv(b=1, i=9, j=9))

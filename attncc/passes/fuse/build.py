@@ -4,13 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import reduce
 
 from ...errors import AttnUnsupportedError
-from ...ir.expr import ONE, TRUE, Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, substitute, walk
+from ...ir.expr import (
+    ONE,
+    TRUE,
+    Along,
+    Apply,
+    Const,
+    Expr,
+    Index,
+    Read,
+    Reduce,
+    Size,
+    axes_of,
+    kind_of,
+    rebuild,
+    substitute,
+    walk,
+)
 from ...ir.nodes import Assign, Attend, Program, pair_values, values_of
-from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, values_in
-from .algebra import add, replace_part, tidied
+from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, value_name, values_in
+from .algebra import add, mul, replace_part, tidied
 from .keyed import bins, has_bins, solved
 from .pieces import Pieces, collect, local
 from .products import Before
@@ -75,9 +90,11 @@ class _Builder:
         for name, expr in (*self.node.maps, *self.node.posts):
             weight = known[name] = self._definition(expr, known)
         emits: dict[str, Expr] = {}
-        for emit in self.emits.values():
+        elsewhere = {n: e for n, e in self.emits.items() if self._moved(e.expr)}
+        for emit in (e for n, e in self.emits.items() if n not in elsewhere):
             keyed_too = has_bins(emit.expr, self.pieces.pair_axes)
-            emits[emit.name] = self._definition(emit.expr, {**known, "admitted": ADMITTED} if keyed_too else known)
+            expr = emit.expr if keyed_too else self._asked(emit.expr)
+            emits[emit.name] = self._definition(expr, {**known, "admitted": ADMITTED} if keyed_too else known)
         mixed = weight if self.node.name else None
         self._keep_outer_emits(emits)
         keyed = {n: e for n, e in emits.items() if has_bins(e, self.pieces.pair_axes)}
@@ -86,7 +103,7 @@ class _Builder:
         lse = ""
         while True:
             try:
-                lse = self._main(mixed, here, bool(rows_too or keyed))
+                lse = self._main(mixed, here, bool(rows_too or keyed or elsewhere))
                 break
             except Frozen as frozen:
                 parts = self._freeze(frozen.stat)
@@ -98,9 +115,44 @@ class _Builder:
             self._column(name, self._frozen(expr, lse))
         for name, expr in keyed.items():
             self._binned(name, self._frozen(expr, lse))
+        for emit in elsewhere.values():
+            self.after.append(replace(emit, expr=self._picked(emit.expr, known, lse)))
         place = {e.name: n for n, e in enumerate(self.node.emits)}
         self.after.sort(key=lambda assign: place[assign.name])
         return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc), self.pieces)
+
+    def _moved(self, expr: Expr) -> bool:
+        """Whether an expression is made of weights at chosen pairs alone: reads of maps, each at another position than its own."""
+        maps = {n for n, _ in (*self.node.maps, *self.node.posts)}
+        reads = [e for e in walk(expr) if isinstance(e, Read) and e.source in {*self.axes, *maps}]
+        own = any(e.source not in maps or e.index == tuple(map(Index, self.axes[e.source])) for e in reads)
+        return bool(reads) and not own and not any(isinstance(e, Reduce | Along) for e in walk(expr)) and not self.node.keys
+
+    def _picked(self, expr: Expr, known: dict[str, Expr], lse: str) -> Expr:
+        """Weights at chosen pairs, computed again from what the pair reads and the statistics of its row."""
+        if not isinstance(expr, Read) or expr.source not in self.axes:
+            return rebuild(expr, lambda e: self._picked(e, known, lse))
+        weight = self._frozen(known[expr.source], lse)
+        while inner := statistics(weight, self.pieces.pair_axes):
+            weight = _replaced(weight, self._freeze(inner[0]))
+        kind = self.pieces.kinds[0]
+        values: dict[str, Expr] = {p.name: Reduce("sum", (p.over,), Apply("mul", (p.row, p.key))) for p in kind.products}
+        for name, let in kind.lets:
+            values[name] = _with_values(let, values)
+        weight = _with_values(weight, values)
+        if kind.mask is not None:
+            weight = Apply("where", (kind.mask, weight, Const(0.0)))
+        return substitute(weight, dict(zip(self.axes[expr.source], expr.index, strict=True)))
+
+    def _asked(self, expr: Expr) -> Expr:
+        """The mask where an expression asks whether a pair is admitted, outside reductions, which take admitted pairs alone."""
+        if isinstance(expr, Reduce | Along) and set(expr.axes) & self.pieces.pair_axes:
+            return expr
+        if isinstance(expr, Read) and expr.source == "admitted" and all(isinstance(x, Index) for x in expr.index):
+            if self.node.keys:
+                raise AttnUnsupportedError("which pairs of several kinds of keys are admitted is not stored", self.node.span)
+            return self.node.segments[0].mask or TRUE
+        return rebuild(expr, self._asked)
 
     def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
         """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
@@ -183,7 +235,10 @@ class _Builder:
             if kind.gain != ONE or kind.mix is None:
                 raise AttnUnsupportedError("rows without a key that give equal weights of a computed value are not fused", self.node.span)
             total = add(total, Reduce("sum", kind.over, kind.mix))
-            count = add(count, reduce(lambda a, b: Apply("mul", (a, b)), [Size(a) for a in kind.over]))
+            keys: Expr = ONE
+            for axis in kind.over:
+                keys = mul(keys, Size(axis))
+            count = add(count, keys)
         mean = Apply("div", (total, Apply("to_float", (Apply("max", (count, Const(1))),))))
         order = tuple(a for a in axes_of(total) if a != self.pieces.feature)
         return self.before.define(f"{self.title}_mean", mean, acc=True, order=order)
@@ -257,7 +312,11 @@ class _Builder:
         def visit(e: Expr) -> Expr:
             if isinstance(e, Reduce) and set(e.axes) & self.pieces.pair_axes:
                 wanted = bins(e, self.pieces.pair_axes)
-                return self._keyed_sum(e, wanted) if wanted else self._column_sum(replace_part(e, ADMITTED, TRUE))
+                if wanted:
+                    return self._keyed_sum(e, wanted)
+                plainly = replace_part(e, ADMITTED, TRUE)
+                assert isinstance(plainly, Reduce)
+                return self._column_sum(plainly)
             return rebuild(e, visit)
 
         out = visit(expr)
@@ -314,6 +373,12 @@ def _weights(stat: Along, lse: Expr) -> list[tuple[Expr, Expr]]:
         log = Apply("where", (stat.cond, log, Const(float("-inf"))))
         weight = Apply("where", (stat.cond, weight, Const(0.0)))
     return [(Apply("log", (stat,)), log), (stat, weight)]
+
+
+def _with_values(expr: Expr, values: dict[str, Expr]) -> Expr:
+    """The expression with values of the stage written out."""
+    name = value_name(expr)
+    return values[name] if name in values else rebuild(expr, lambda child: _with_values(child, values))
 
 
 def _replaced(expr: Expr, parts: list[tuple[Expr, Expr]]) -> Expr:
