@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from math import ceil, prod
 
@@ -22,32 +24,51 @@ STRIPS = 4
 _SWEPT = 48
 _SIDES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48)
 _SAMPLES = 3
-_OWNER, _TILE, _ROW, _COPIED, _POINT, _TEST = 3000.0, 450.0, 12.0, 45.0, 9.0, 3.0
-"""Cycles of an owner; of a tile, beside a strip; of a row of a tile, and of one that is copied; of the pointwise work on a vector of
-pairs; of its test."""
+_OWNER, _COPIED, _POINT, _TEST = 3000.0, 45.0, 9.0, 3.0
+"""Cycles of an owner; of a row of a tile that is copied; of the pointwise work on a vector of pairs; of its test."""
 
 
-def choose(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, int]:
+@dataclass(frozen=True)
+class Unit:
+    """What computes products. keys: positions in a tile of keys; sides: others to try. Cycles of a tile, beside a strip; of a row of
+    one; of a vector of pairs for each position that a product sums over."""
+
+    keys: int
+    sides: tuple[int, ...]
+    tile: float
+    row: float
+    depth: float
+
+
+VECTORS = Unit(KEYS, (16, 32, 48), 450.0, 12.0, 0.5)
+MATRIX = Unit(2 * KEYS, (32, 64), 2500.0, 30.0, 0.08)
+
+
+def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = VECTORS) -> dict[str, int]:
     """The extent of a tile along each tiled axis. strip: positions of a strip."""
     owner = program.dim(program.owner)
     if program.sweep:  # what a tile of rows and its keys cost from the left is as much as their state costs
         return {a: max(1, min(-(-_SWEPT // strip) * strip, sizes[a])) for d in program.dims if not d.whole for a in d.axes}
     loops = [d for d in program.dims if not d.whole and d.name != program.owner]
-    plain = {a: n for d in loops for a, n in _square(d, KEYS, sizes).items()}
+    plain = {a: n for d in loops for a, n in _square(d, unit.keys, sizes).items()}
     usual = _square(owner, strip * (STRIPS if len(owner.axes) == 1 else 1), sizes)
     if not loops:
         return usual
     ones = {a: 1 for d in loops for a in d.axes}
     try:
         boxes = list(_owners(owner, sizes, strip, program))
-        best = min(boxes, key=lambda box: _cost(program, sizes, {**ones, **box}, strip, exact=True))
+        best = min(boxes, key=lambda box: _cost(program, sizes, {**ones, **box}, strip, unit, exact=True))
         for loop in loops:
             if len(loops) > 1 or any(sizes[a] == 0 for a in loop.axes):
                 break
-            plain = _keys(loop, sizes, lambda box: _cost(program, sizes, {**box, **best}, strip))
+            plain = _keys(loop, sizes, unit, lambda box: _cost(program, sizes, {**box, **best}, strip, unit))
     except Unknown:
         return {**plain, **usual}
     return {**plain, **best}
+
+
+for_matrix_unit = partial(choose, unit=MATRIX)
+"""`choose` where products run on a matrix unit."""
 
 
 def sweeps(programs: Sequence[Program], sizes: Mapping[str, int]) -> bool:
@@ -80,34 +101,36 @@ def _owners(dim: Dim, sizes: Mapping[str, int], strip: int, program: Program) ->
                 yield {a: max(1, min(n, sizes[a])) for a, n in zip(dim.axes, (*sides, last), strict=True)}
 
 
-def _keys(dim: Dim, sizes: Mapping[str, int], cost: Callable[[Mapping[str, int]], float]) -> dict[str, int]:
+def _keys(dim: Dim, sizes: Mapping[str, int], unit: Unit, cost: Callable[[Mapping[str, int]], float]) -> dict[str, int]:
     """The tile of keys that costs least: of one axis among a few, of several side by side, twice."""
-    best = _square(dim, KEYS, sizes)
+    best = _square(dim, unit.keys, sizes)
     if len(dim.axes) == 1:
         axis = dim.axes[0]
-        return min(({axis: max(1, min(side, sizes[axis]))} for side in (KEYS, 16, 32, 48)), key=cost)
+        return min(({axis: max(1, min(side, sizes[axis]))} for side in (unit.keys, *unit.sides)), key=cost)
     for axis in (*reversed(dim.axes), *reversed(dim.axes)):
         others = prod(n for a, n in best.items() if a != axis)
-        sides = [n for n in _SIDES if n <= sizes[axis] and n * others <= 1.5 * KEYS]
+        sides = [n for n in _SIDES if n <= sizes[axis] and n * others <= 1.5 * unit.keys]
         best = min([best, *({**best, axis: n} for n in sides)], key=cost)
     return best
 
 
-def _cost(program: Program, sizes: Mapping[str, int], boxes: Mapping[str, int], strip: int, exact: bool = False) -> float:
+def _cost(
+    program: Program, sizes: Mapping[str, int], boxes: Mapping[str, int], strip: int, unit: Unit, exact: bool = False
+) -> float:
     """Cycles of a kernel. exact: tiles of keys are single positions, which only counts pairs. Raises Unknown."""
     owner = program.dim(program.owner)
     tiles = [ceil(sizes[a] / boxes[a]) for a in owner.axes]
     lanes = prod(boxes[a] for a in owner.axes)
     vectors = ceil(lanes / (strip / 3))
     features = sum(sizes[s.over] if program.dim(s.over).whole else sizes[s.dims[1]] for s in _products(program))
-    row = _COPIED if any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not owner) else _ROW
+    row = _COPIED if any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not owner) else unit.row
     total = 0.0
     for sample in range(_SAMPLES if max(tiles) > 0 else 0):
         first = {a: (2 * sample + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(owner.axes, tiles, strict=True)}
         seen = visits(program, sizes, boxes, first)
         tile = 0.0 if exact else seen.tiles
-        pairs = vectors * (seen.rows * (features / 2 + _POINT) + seen.tested * _TEST)
-        total += _OWNER + lanes * features / 4 + tile * _TILE * ceil(lanes / strip) + seen.rows * row + pairs
+        pairs = vectors * (seen.rows * (features * unit.depth + _POINT) + seen.tested * _TEST)
+        total += _OWNER + lanes * features / 4 + tile * unit.tile * ceil(lanes / strip) + seen.rows * row + pairs
     return prod(tiles) * total / _SAMPLES
 
 

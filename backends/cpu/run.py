@@ -89,6 +89,8 @@ class Loaded:
         self.module, self.choose = module, choose
         self.library = load(module.text, title, meanwhile)
         self.strip = ctypes.c_long.in_dll(self.library, "attncc_strip").value
+        if choose is boxes.choose and ctypes.c_int.in_dll(self.library, "attncc_matrix_unit").value:
+            self.choose = boxes.for_matrix_unit
         self._chosen: dict[tuple[str, tuple[int, ...]], dict[str, int]] = {}
 
     def launch(self, program: Tiles, sizes: Mapping[str, int], dtype: torch.dtype) -> Launch:

@@ -7,6 +7,13 @@
 /* How many positions of an owner a strip has: the caller chooses tile sizes by it. */
 EXPORT const long attncc_strip = STRIP;
 
+/* Whether products may run on a matrix unit, for which other tile sizes are best. */
+#ifdef ON_MATRIX_UNIT
+EXPORT const int attncc_matrix_unit = 1;
+#else
+EXPORT const int attncc_matrix_unit = 0;
+#endif
+
 typedef void start_threads(void (*work)(void *), void *argument, unsigned threads, unsigned flags);
 
 struct call {
