@@ -74,7 +74,9 @@ class Reversed:
         """Add to a cotangent an array that is summed over axes beyond the value's."""
         extra = [n for n, a in enumerate(stored) if a not in axes]
         left = [a for a in stored if a in axes]
-        array = (array.sum(extra) if extra else array).permute([left.index(a) for a in axes if a in left])
+        several = [n for n in extra if array.shape[n] != 1]  # a sum of one term would be a copy
+        array = (array.sum(several, keepdim=True) if several else array).squeeze(extra)
+        array = array.permute([left.index(a) for a in axes if a in left])
         if len(left) < len(axes):
             array = aligned(Named(array, tuple(a for a in axes if a in left)), axes).expand([self.run.sizes[a] for a in axes])
         self.cots[name] = self.cots[name].to(self.acc) + array if name in self.cots else array
