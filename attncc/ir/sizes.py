@@ -128,9 +128,9 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]], data: Mapping[s
     if missing:
         _divides(program, shapes, sizes)
         if data is None and sized_by_data(program):
-            axis = sized_by_data(program)[0]
+            name = sized_by_data(program)[0]
             raise AttnUnsupportedError(
-                f"the size of axis '{axis}' is given by data, which are not known here", None, "call the op outside of torch.compile"
+                f"the size of axis '{name}' is given by data, which are not known here", None, "call the op outside of torch.compile"
             )
         raise AttnShapeError(f"the size of axis '{missing[0]}' does not follow from the tensors", None, "give it in 'where'")
     _agree(program, shapes, sizes, reads)
