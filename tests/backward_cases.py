@@ -87,6 +87,10 @@ SCORES: dict[str, Case] = {
 }
 
 SHAPES: dict[str, Case] = {
+    "rows without a key take the mean": (
+        attend("score s = dot(q, k) / 2\nmask j < i - 5\nnormalize softmax\nmix v\nempty uniform"),
+        qkv(**SIZES),
+    ),
     "heads in groups": (GROUPED, {"q": rand(1, 17, 4, 8), "k": rand(1, 15, 2, 8), "v": rand(1, 15, 2, 4), "slope": rand(4)}),
     "heads in groups, query axis": _grouped("softmax[i](s)"),
     "kinds of keys": (SEGMENTS.replace("NORMALIZER", "softmax").replace("score ", "score s = "), {}),

@@ -109,8 +109,9 @@ class Ends:
                 self.tokens.append((y, mul(cotangent, self._row(final, slope))))
 
     def _sum(self, s: Sum, final: Final, cotangent: Read, slope: Expr) -> None:
-        if linear(final.expr, value(s.name)) is not None:
-            inner: Expr = mul(cotangent, at(final.name, final.axes))
+        body, stored = self._body(final)
+        if linear(body, value(s.name)) is not None:
+            inner: Expr = mul(cotangent, stored)
         else:
             inner = mul(mul(cotangent, self._row(final, slope)), self.sum_kept(s))
         self.inner.setdefault(s.name, []).append(inner)
@@ -134,7 +135,7 @@ class Ends:
 
     def _row(self, final: Final, slope: Expr, pair: bool = False) -> Expr:
         """A derivative of a final in terms of stored values. pair: for use at a pair, so the row has a key."""
-        base = monomial(final.expr)
+        base = monomial(self._body(final)[0])
         factor = next((f for f in base.factors if value_name(f) in self.sums), None)
         gain = None
         if factor is not None:
@@ -152,8 +153,25 @@ class Ends:
                 rows = tuple(a for a in final.axes if a in self.rows)
                 m = left.times(self.kept.keep(self.k, self.stage, rows, f"{final.name}_gain", gain.expr() if gain else ONE))
                 part = Monomial((), part.factors)
+            if pair and not any(isinstance(f, Apply) and f.op == "div" for f in m.factors):  # nothing of an empty row to divide by
+                m = Monomial(tuple(g for g in m.guards if not self._empty(g)), m.factors)
             out.append(self._settled(m.expr(), pair))
         return total(out)
+
+    def _empty(self, guard: Expr) -> bool:
+        """Whether a guard says that a row has no key: that the count of its keys is 0."""
+        match guard:
+            case Apply("eq", (count, Const(0.0))) if value_name(count) in self.sums:
+                return all(is_const(t.expr, 1) and t.by is None for t in self.sums[value_name(count)].terms)
+        return False
+
+    def _body(self, final: Final) -> tuple[Expr, Expr]:
+        """(expression, stored value) of a final; 0 where a row takes something else than its sums, as one without a key may."""
+        stored = at(final.name, final.axes)
+        match final.expr:
+            case Apply("where", (c, a, b)) if not is_const(a, 0) and not is_const(b, 0) and not values_in(a) & set(self.sums):
+                return Apply("where", (c, Const(0.0), b)), Apply("where", (self._settled(c, False), Const(0.0), stored))
+        return final.expr, stored
 
     def _settled(self, expr: Expr, pair: bool) -> Expr:
         """The stage's values replaced by stored ones. pair: the row has a key."""
