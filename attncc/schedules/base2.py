@@ -34,7 +34,7 @@ def base2(expr: Expr) -> Expr:
         case Apply("mul" | "div" | "neg", _):
             parts = factors(expr)
             first = min(parts, key=lambda part: (not uniform(part), len(axes_of(part)), not isinstance(part, Apply)))
-            if uniform(first):
+            if uniform(first) or (isinstance(first, Apply) and first.op == "div"):
                 return product(_constants([Const(LOG2E), *parts]))
             parts[parts.index(first)] = base2(first)
             return product(parts)
@@ -49,7 +49,7 @@ def _constants(parts: list[Expr]) -> list[Expr]:
     """Factors with the constants as one; log2(e) log(2) is 1."""
     numbers = [p.value for p in parts if isinstance(p, Const) and not isinstance(p.value, bool)]
     whole = math.prod(numbers)
-    rest = [p for p in parts if not isinstance(p, Const)]
+    rest: list[Expr] = [p for p in parts if not isinstance(p, Const)]
     return rest if rest and abs(whole - 1.0) < 1e-15 else [Const(whole), *rest]
 
 

@@ -45,6 +45,7 @@ from ..tile.nodes import (
 )  # fmt: skip
 from ..tile.verify import verify
 from .base2 import LN2, LOG2E, base2, in_base2, spread, uniform
+from .bounded import constant_shift
 from .dilate import dilation, inside_rows, split_stage, split_sums
 from .lists import by_data, listed_loops
 from .place import Placer, Scope
@@ -103,7 +104,10 @@ class Flash:
         self.place = Placer(arrays, order, taken)
         owner_dims = dict.fromkeys(stage.rows, self.owner.name) | {d.name: d.name for d in self.features}
         self.top = Scope([], owner_dims, own=frozenset({self.owner.name}))
-        self.shift = self.place.name("m") if stage.softmax else ""
+        self.bound = constant_shift(stage)
+        self.shift = self.place.name("m") if stage.softmax and self.bound is None else ""
+        if self.bound is not None:
+            self.notes.append("the scores are bounded, so weights are relative to their bound instead of a running maximum")
         self.lists: list[TileList] = []
 
     # The whole program.
@@ -112,7 +116,8 @@ class Flash:
         stage, place, top = self.stage, self.place, self.top
         inits: list[Stmt] = []
         if stage.softmax:
-            inits.append(Init(self.shift, (self.owner.name,), MINUS_INF))
+            if self.shift:
+                inits.append(Init(self.shift, (self.owner.name,), MINUS_INF))
             inits.append(Init(stage.softmax.total, (self.owner.name,), Const(0.0)))
         for s in stage.sums:
             dims = (self.owner.name, s.feature) if s.feature else (self.owner.name,)
@@ -207,14 +212,15 @@ class Flash:
         if stage.softmax:
             total, lse = stage.softmax.total, stage.softmax.lse
             place.define(total, (owner,), end)
-            log = Apply("add", (value(self.shift), Apply("log2", (value(total),))))
+            shift: Expr = value(self.shift) if self.bound is None else Const(self.bound)
+            log = Apply("add", (shift, Apply("log2", (value(total),))))
             base = place.name(f"{lse}_base2")
             in_base2 = Apply("mul", (stage_value(lse), Const(LOG2E)))
             finals = tuple(replace(f, expr=replace_part(f.expr, in_base2, stage_value(base))) for f in finals)
-            for name, expr in ((base, log), (lse, Apply("mul", (log, Const(LN2))))):
-                if any(name in values_in(f.expr) for f in finals):
-                    end.body.append(Map(name, expr, (owner,)))
-                    place.define(name, (owner,), end)
+            for known, statistic in ((base, log), (lse, Apply("mul", (log, Const(LN2))))):
+                if any(known in values_in(f.expr) for f in finals):
+                    end.body.append(Map(known, statistic, (owner,)))
+                    place.define(known, (owner,), end)
         stored: dict[str, Expr] = {}
         stores: list[Stmt] = []
         for final in finals:
@@ -271,7 +277,9 @@ class Body:
         if self.mask is not None:
             self._admit(self.mask)
         scaled = [s for s in self.stage.sums if s.scaled]
-        if self.stage.softmax:
+        if self.flash.bound is not None:
+            self._shifted(self.flash.bound)
+        elif self.stage.softmax:
             self._online(scaled)
         self._terms()
         self.place.ensure = None
@@ -322,6 +330,20 @@ class Body:
         return expr if self.admitted is None else Apply("where", (self.admitted, expr, other))
 
     # The softmax.
+
+    def _shifted(self, bound: float) -> None:
+        """Weights relative to a bound of the scores, and their sum."""
+        soft = self.stage.softmax
+        assert soft is not None
+        p, total = soft.name, soft.total
+        folded = spread(Apply("sub", (base2(in_base2(self._inlined(soft.score))), Const(bound))))
+        self.place.dims(folded, self.scope)
+        weight = Apply("exp2", (self.place.expr(folded, self.scope, frozenset(self.pair)),))
+        self.scope.body.append(Map(p, self._kept(weight, Const(0.0)), self.pair))
+        self.place.define(p, self.pair, self.scope)
+        added = self.place.name(f"{p}_sum")
+        self.scope.body.append(Reduce(added, "sum", p, self.loop, (self.owner,)))
+        self.scope.body.append(Set(total, _plus(value(total), value(added))))
 
     def _online(self, scaled: list[Sum]) -> None:
         """New maximum, weights relative to it, and everything summed so far moved to it."""

@@ -10,7 +10,7 @@ import torch
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.load import interpret, load
 from attncc.backends.triton.run import module_of
-from triton_cases import SMALL, attend, op, qkv
+from triton_cases import SMALL, agree, attend, op, qkv
 
 from attncc.runtime.backends import named
 from attncc.schedules.plan import plan
@@ -105,3 +105,22 @@ def test_no_fast_tanh_elsewhere() -> None:
     """AMD has no such instruction."""
     source, _, _ = module(attend(SIGMOID.format(mask="")), replace(SMALL, fast_tanh=True), "hip:gfx942")
     assert "tanh" not in source
+
+
+BOUNDED = {
+    "tanh": ("2 * tanh(dot(q, k) / 8)", True),
+    "sigmoid": ("3 - sigmoid(dot(q, k))", True),
+    "cosine": ("where(j mod 2 == 0, sin(dot(q, k)), cos(dot(q, k)) / 2)", True),
+    "too wide": ("30 * tanh(dot(q, k) / 8)", False),
+    "not seen": ("tanh(dot(q, k)) * dot(q, k)", False),
+}
+
+
+@pytest.mark.parametrize(("score", "bounded"), BOUNDED.values(), ids=BOUNDED)
+def test_bounded_scores(score: str, bounded: bool) -> None:
+    """A bounded score takes a constant shift: no maximum, and the log-sum-exp is right, of rows without a key too."""
+    made = op(attend(f"score s = {score}\nmask j < i - 5\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]"))
+    runner = agree(made, qkv(), tolerance=5e-5)
+    text = module_of(runner.plan, {"d": 16, "e": 24}, "cuda:90", 16).text
+    assert ("tl.max(" not in text) is bounded
+    assert ("the scores are bounded" in text) is bounded
