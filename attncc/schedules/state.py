@@ -76,7 +76,8 @@ class Form:
         """Keys of a chunk: as many as make the pairs inside cost what the states cost; without a mask, as many as leave some
         hundred chunks in all."""
         if self.sep.causal is not None:
-            wide = reduce(lambda a, b: Apply("max", (a, b)), [Size(a) for s in self.states for a in s.axes])
+            sides: list[Expr] = [Size(a) for a in dict.fromkeys(a for s in self.states for a in s.axes)]
+            wide = reduce(lambda a, b: Apply("max", (a, b)), sides)
             return _clamped(times(Const(64), Apply("cdiv", (times(Const(2), wide), Const(64)))), 64, 256)
         rows = times(*(Size(a) for a in (*self.stage.grid, self.axis)))
         return times(Const(128), _clamped(Apply("cdiv", (rows, Const(65536))), 1, 8))
@@ -94,11 +95,17 @@ class Form:
 
 
 def times(*parts: Expr) -> Expr:
-    return reduce(mul, parts, ONE)
+    out: Expr = ONE
+    for part in parts:
+        out = mul(out, part)
+    return out
 
 
 def plus(*parts: Expr) -> Expr:
-    return reduce(add, parts, ZERO)
+    out: Expr = ZERO
+    for part in parts:
+        out = add(out, part)
+    return out
 
 
 def _clamped(expr: Expr, low: int, high: int) -> Expr:

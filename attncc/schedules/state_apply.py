@@ -129,7 +129,7 @@ class Apply_(Flash):
             ahead = most(ZERO, less(plus(last, causal.offset), low))
             skip = let(f"{axis}.first_full", Apply("floordiv", (plus(ahead, less(box, ONE)), box)))
             let(full.source, most(ZERO, less(Apply("floordiv", (most(ZERO, less(high, low)), box)), skip)))
-            tile = Apply("where", (Apply("lt", (counter, skip)), counter, plus(counter, full)))
+            tile: Expr = Apply("where", (Apply("lt", (counter, skip)), counter, plus(counter, full)))
         else:
             inside = least(high, plus(first, plus(causal.offset, ONE)))
             let(full.source, Apply("floordiv", (most(ZERO, less(inside, low)), box)))
