@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from attends import rand
+from attncc.backends.backward import KernelGradient
 from attncc.backends.cpu.backward import gradient
 from backward_cases import CASES, agree, pulled
 from cpu_cases import small
 
+import attncc
+from attncc.runtime.backends import named
 from attncc.runtime.gradient import Gradient
+from attncc.runtime.operators import operator
 
 
 def _way(program: Any, outputs: tuple[str, ...]) -> Gradient | None:
@@ -29,3 +34,27 @@ SOME = (
 def test_gradients(name: str) -> None:
     tape = agree(CASES[name], _way, torch.float64)
     assert list(pulled(tape)) == (["u"] if name == "score: value of each pair" else [])
+
+
+STEPS = """
+pattern picked(q[b, i, d], k[b, j, d], v[b, j, e], w[d, d']) -> o[b, i, e], lse[b, i] where c = 3 {
+  x[b, i, d'] = sum[d](q * w)
+  weight[b, j] = sum[d](k ^ 2)
+  best = topk[j -> c](weight)
+  attend o over c { score s = dot(x, k[j = best, d = d']) / 2   normalize softmax   mix v[j = best]   emit lse = lse(s) }
+}
+"""
+
+
+def test_a_program_of_several_steps_as_an_operator() -> None:
+    """Opcheck, with integers among what is saved; and autograd, in float64."""
+    made = attncc.compile(STEPS)
+    tensors = [rand(1, 5, 4), rand(1, 7, 4), rand(1, 7, 6), rand(4, 4)]
+    tensors = [t.double().requires_grad_() for t in tensors]
+    found = operator(made.program(*tensors), named("cpu"), ("o", "lse"))
+    assert isinstance(found.way, KernelGradient)
+    assert {s.kind for s in found.way.saved} == {"float", "int"}
+    torch.library.opcheck(found.overload, tuple(tensors))
+    got = [torch.autograd.grad(sum(t.sin().sum() for t in made(*tensors, backend=b)), tensors) for b in ("cpu", "eager")]
+    for have, want in zip(*got, strict=True):
+        torch.testing.assert_close(have, want, rtol=1e-10, atol=1e-10)
