@@ -45,10 +45,10 @@ def solved(red: Expr, wanted: tuple[str, ...], span: Span | None) -> tuple[dict[
         text = f"a sum of pairs for each {', '.join(missing)} whose condition does not say which pairs belong there is not fused"
         raise AttnUnsupportedError(text, span)
     body = substitute(red.body if red.op == "sum" else ONE, keys)
-    cond = conjoin([substitute(c, keys) for c in rest])
+    kept = conjoin([substitute(c, keys) for c in rest])
     if kind_of(body) != "float":
         body = Apply("to_float", (body,))
-    return keys, body if cond is None else Apply("where", (cond, body, Const(0.0)))
+    return keys, body if kept is None else Apply("where", (kept, body, Const(0.0)))
 
 
 def _key(cond: Expr, wanted: list[str]) -> tuple[str, Expr] | None:

@@ -13,7 +13,6 @@ from ...ir.pairs import Final, Keys, PairStage, Product, Softmax, Sum, value, va
 from .algebra import factors, product, tidied
 from .products import Before, Sides, extract, plain
 
-
 _SMALL = 256
 """The longest table of which every element is multiplied with every row beforehand."""
 
@@ -156,7 +155,8 @@ def collect(program: Program, node: Attend, before: Before, name: Callable[[str]
     dims = [frozenset(dim) for dims in stored for dim in dims if len(dim) > 1]
     arrays = {i.name: tuple(a for dim in i.dims for a in dim) for i in program.inputs}
     arrays |= {v.name: v.axes for n in program.nodes for v in values_of(n)}
-    small = frozenset(a.name for a in program.axes if isinstance(a.size, Const) and isinstance(a.size.value, int) and a.size.value <= _SMALL)
+    constant = {a.name: a.size.value for a in program.axes if isinstance(a.size, Const)}
+    small = frozenset(a for a, n in constant.items() if isinstance(n, int) and n <= _SMALL)
     kinds = tuple(
         _kind(node, Sides(rows, s.over, arrays=arrays, small=small), s, feature, before, name) for s in node.segments
     )
