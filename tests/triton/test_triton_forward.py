@@ -226,3 +226,10 @@ def test_which_pairs_are_admitted_may_be_stored() -> None:
     clauses = "score s = dot(q, k)\nmask j <= i\nnormalize p = softmax\nmix v\nemit l = where(admitted, 1.0, 0.0)\n"
     text = attend(f"{clauses}emit m = sum[j](where(admitted, p, 3.0))", outputs=", l[i, j], m[b, h, i]")
     agree(op(text), qkv(b=1, i=9, j=9))
+
+
+@pytest.mark.parametrize("normalizer", ["softmax", "sigmoid"])
+def test_weights_at_chosen_pairs(normalizer: str) -> None:
+    clauses = f"{SCORE}\nmask j < i + 9\nnormalize p = {normalizer}\nmix v\nemit l = p[i = 3, j = x + 1]"
+    text = attend(clauses, outputs=", l[b, h, x]").replace("{\n  attend", "where x = 20 {\n  attend", 1)
+    agree(op(text), qkv(b=1))
