@@ -120,12 +120,19 @@ plain = attend(f"{{SCORE}}\\nmask j <= i + 4 and (i - j) mod 3 < 2\\nnormalize s
 table = attend("score dot(q, k) / 4 + r[c = j - i + 8 else -1]\\nnormalize sigmoid\\nmix v", ", r[h, c: 17]")
 grid = GRIDS[2] + " score dot(q, k') / 4  mask abs(y - y') <= 2 and abs(x - x') <= 3  normalize softmax  mix v' }} }}"
 for boxes in (small, choose):
-    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 5e-3)):
+    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 3e-2)):
         for i, j in ((0, 5), (1, 1), (37, 45), (64, 48), (131, 67)):
             inputs = {{n: t.to(dtype) for n, t in qkv(b=1, i=i, j=j, d=20, e=20).items()}}
             agree(op(plain), inputs, boxes=boxes, tolerance=tolerance)
             agree(op(table), {{**inputs, "r": rand(2, 17).to(dtype)}}, boxes=boxes, tolerance=tolerance)
     agree(op(grid), {{"q": rand(1, 9, 13, 8), "k": rand(1, 9, 13, 8), "v": rand(1, 9, 13, 16)}}, boxes=boxes)
+for text in (plain, attend(f"{{SCORE}}\\nmask abs(i - j) <= 20\\nnormalize sigmoid\\nmix v")):
+    for dtype in (torch.float32, torch.bfloat16):
+        for i, j in ((0, 5), (1, 1), (37, 45), (131, 67)):
+            inputs = {{n: t.to(dtype).requires_grad_() for n, t in qkv(b=1, i=i, j=j, d=20, e=36).items()}}
+            found = op(text)(**inputs, backend="cpu")
+            (found if isinstance(found, torch.Tensor) else found.o).sum().backward()
+            assert all(torch.isfinite(t.grad).all() for t in inputs.values())
 print("clean")
 """
 

@@ -34,6 +34,17 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(found[0].o, other.o) and torch.equal(found[0].l, other.l)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> None:
+    inputs = {n: t.to(dtype).requires_grad_() for n, t in qkv(b=1, h=1, i=300, j=500).items()}
+    found = []
+    for count in (1, 2, 3, 7):
+        torch.set_num_threads(count)
+        found.append(torch.autograd.grad(op(TEXT)(**inputs, backend="cpu").o.sum(), list(inputs.values())))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_the_number_of_threads_is_pytorchs() -> None:
     torch.set_num_threads(2)
     assert threads.allowed() == 2
