@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from attncc.errors import AttnUnsupportedError, AttnValueError
@@ -53,8 +54,9 @@ def png(found: Results, path: Path) -> None:
     plot.invert_yaxis()
     plot.margins(y=0.01)
     plot.set_xlabel("attncc is this many times as fast (median of rounds, quartiles; black: the goal)")
-    plot.set_title(f"attncc, {title(found)}: {score(found)}\n{caption(found)}", fontsize=9)
-    plot.legend(fontsize=8, loc="lower right")
+    about = "\n".join(textwrap.wrap(caption(found), 150))
+    figure.suptitle(f"attncc, {title(found)}: {score(found)}\n{about}", fontsize=9)
+    figure.legend(fontsize=8, loc="outside lower center", ncols=6)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=110)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from attncc.errors import AttnError, AttnUnsupportedError, AttnValueError
 
+from .peers import PEERS
 from .results import Results, read
 from .table import HEADS, caption, lines, score
 
@@ -24,7 +25,9 @@ def block(found: Results, file: str) -> str:
     rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in lines(found)]
     head = f"{score(found)}. Measured {caption(found)}."
     marks = (f"<!-- bench {found.suite}: {file} -->", "<!-- bench end -->")
-    return "\n".join([marks[0], head, "", f"![ratios]({picture})", "", *rows, marks[1]])
+    names = dict.fromkeys(name for row in found.rows for name in (*row.times, *row.absent, *row.extra, *row.seconds))
+    words = "; ".join(f"*{name}*: {PEERS[name].about}" for name in names if name in PEERS and name != "attncc")
+    return "\n".join([marks[0], head, "", f"![ratios]({picture})", "", *rows, "", f"{words}.", marks[1]])
 
 
 def marked(text: str, suite: str) -> re.Match[str] | None:
