@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attncc.backends.triton import chosen, table
+from attncc.backends.triton import chosen, pins, table
 from attncc.backends.triton.bounds import Bound, reports
+from attncc.backends.triton.configs import Config
 from attncc.backends.triton.machine import Kept, available
 from attncc.backends.triton.machine.mix import mixes
 from attncc.backends.triton.settle import settle
+from attncc.backends.triton.space import Setting
 from typer.testing import CliRunner
 
 import attncc
@@ -141,3 +143,24 @@ def test_the_manifest_holds_the_model(tmp_path: Path) -> None:
     assert model["registers"] == kernel["registers"] and model["occupancy"]["programs"] >= 1
     assert model["loops"][0]["per_score_element"]["matrix"] > 0 and model["loops"][0]["binds"]
     assert sum(kernel["products"].values()) == sum(n for x in model["loops"] for n in x["products"].values())
+
+
+def test_compile_takes_pinned_configurations(tmp_path: Path) -> None:
+    """`--pin FILE` decides the tiles; a file of another target is refused with a reason."""
+    config = Config(64, 128, 4, 2)
+    _, sample = open_sample("sigmoid_core", None, {})
+    (step,) = plan(sample.program, ["core"]).steps
+    program = step.kernels[0]  # type: ignore[union-attr]
+    sizes = {d.axes[0]: 64 for d in program.dims if d.whole}
+    path = tmp_path / "pins.json"
+    key = pins.key_of(program, sizes, Setting("cuda:90", 16))
+    pins.write(path, "cuda:90", "NVIDIA H200", [pins.Pin(program.name, key, config, 0.1)])
+    try:
+        result = run("compile", "sigmoid_core", "--pin", str(path), "--out", str(tmp_path / "out"))
+        assert result.exit_code == 0, result.output
+        (kernel,) = json.loads((tmp_path / "out" / "manifest.json").read_text())["kernels"]
+        assert sorted(kernel["tiles"].values()) == [64, 128] and kernel["warps"] == 4
+        other = run("compile", "sigmoid_core", "--pin", str(path), "--target", "cuda:80", "--out", str(tmp_path / "out"))
+        assert other.exit_code == 1 and "measured for cuda:90" in other.output
+    finally:
+        pins.REGISTRY.clear()
