@@ -52,7 +52,7 @@ class Derivative:
         self.arrays = {**(arrays or {}), **{a.name: a.axes for a in fusion.before}}
         self.pieces: Pieces = fusion.pieces
         self.finals = {f.name: (k, f) for k, s in enumerate(fusion.stages) for f in s.finals}
-        keyed = {x.name for s in fusion.stages for x in s.keyed}
+        keyed = [x.name for s in fusion.stages for x in s.keyed]
         self.grads = {n: name(f"d_{n}") for n in [*(n for n, (_, f) in self.finals.items() if f.kind == "float"), *keyed]}
         self.kept = Kept(name)
         self.opaque = self._opaque()
