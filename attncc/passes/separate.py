@@ -125,7 +125,8 @@ def _with_twins(stage: PairStage) -> tuple[PairStage, dict[str, str]]:
     """The stage with a name of its own for the axis of a product that is the feature of a sum of it too."""
     keys = stage.keys[0]
     both = {p.name for s in stage.sums for p in _only(keys, (s,)).products if p.over == s.feature}
-    taken = {s.feature for s in stage.sums} | {p.over for p in keys.products} | {a for p in keys.products for a in (*axes_of(p.row), *axes_of(p.key))}
+    taken = {s.feature for s in stage.sums} | {p.over for p in keys.products}
+    taken |= {a for p in keys.products for a in (*axes_of(p.row), *axes_of(p.key))}
     twins: dict[str, str] = {}
     products = []
     for p in keys.products:
