@@ -13,7 +13,7 @@ from ..ir.sizes import sized_by_data
 from ..passes.classify import classify, query_axes
 from ..passes.masks import analyse
 from ..passes.predicates import how
-from ..schedules.backward import differentiated
+from ..schedules.backward import Pull, differentiated
 from ..schedules.mixing import mixing
 from ..schedules.plan import Fused, Torch, plan
 from .backends import installed, missing, named
@@ -125,9 +125,13 @@ def _passes(program: Program) -> Iterator[tuple[str, str, str]]:
     if made is not None:
         needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const]
         floats = [o.name for o in made.program.outputs if o.kind == "float"]
-        kernels = [k.name for s in made.backward(needs, floats).plan.steps if isinstance(s, Fused) for k in (*s.definitions, *s.kernels)]
+        tape = made.backward(needs, floats)
+        kernels = [k.name for s in tape.plan.steps if isinstance(s, Fused) for k in (*s.definitions, *s.kernels)]
         if kernels:
             yield "gradients", f"kernels: {', '.join(kernels)}", ""
+        for move in tape.moves:
+            if isinstance(move, Pull):
+                yield f"gradients of {', '.join(move.wrt)}", f"by autograd of {', '.join(move.outs)} alone", move.reason
 
 
 def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:

@@ -109,6 +109,13 @@ def test_names_of_kernels_do_not_depend_on_what_was_asked_before() -> None:
     assert _stages(_made("normalizer: both sides").backward(("q", "k", "v"), ("o",))) == first
 
 
+def test_explain_says_how_each_gradient_is_taken() -> None:
+    text, inputs = CASES["score: value of each pair"]
+    told = str(op(text).explain(*inputs.values()))
+    assert "gradients: kernels: delta, o_backward_rows, o_backward_keys" in told
+    assert "gradients of u: by autograd of o alone: u has a value for each pair, and no stage sums its gradient" in told
+
+
 # The shipped patterns.
 
 
