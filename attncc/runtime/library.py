@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import pickle
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from ..errors import AttnNameError, AttnSyntaxError, AttnTypeError, AttnUnsupportedError, Source
+from ..cache import fetch, key
+from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, AttnUnsupportedError, Source
 from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.scope import Library
@@ -27,14 +30,38 @@ class Shipped:
 def prelude() -> tree.File:
     """The shipped definitions."""
     text = resources.files("attncc.grammar").joinpath("prelude.attn").read_text(encoding="utf-8")
-    return parse(Source("prelude.attn", text))
+    return parsed(Source("prelude.attn", text))
+
+
+def parsed(source: Source) -> tree.File:
+    """The tree of a file, kept on disk: the next process needs no parser for it. Raises AttnSyntaxError."""
+
+    def build(folder: Path) -> None:
+        (folder / "tree").write_bytes(pickle.dumps(parse(source)))
+
+    try:
+        found = pickle.loads((fetch("trees", key([_reader(), source.name, source.text]), build) / "tree").read_bytes())
+    except AttnError:
+        raise
+    except Exception:  # whatever the reason, the text can be parsed again
+        return parse(source)
+    return found if isinstance(found, tree.File) else parse(source)
+
+
+@cache
+def _reader() -> str:
+    """Everything that says how a text becomes a tree."""
+    package = resources.files("attncc")
+    code = [package.joinpath(*path).read_bytes() for path in (("errors.py",), ("language", "tree.py"), ("language", "build.py"))]
+    grammar = resources.files("attncc.grammar").joinpath("attn.lark").read_bytes()
+    return key([sys.version_info[:2], grammar, *code])
 
 
 def library_of(source: Source) -> tuple[Library, tree.File]:
     """The declarations of a text on top of the prelude."""
     library = Library()
     library.add(prelude())
-    file = parse(source)
+    file = parsed(source) if source.name != "<string>" and source.text.strip() else parse(source)
     library.add(file)
     return library, file
 
@@ -45,7 +72,9 @@ def read(path_or_source: str | Path) -> Source:
     Raises AttnUnsupportedError when there is no such file or it cannot be read, AttnSyntaxError when it is not UTF-8.
     """
     if not isinstance(path_or_source, str | Path):
-        raise AttnTypeError(f"a pattern is a path or a text, found {type(path_or_source).__name__}", None, "attncc.compile('mine.attn')")
+        raise AttnTypeError(
+            f"a pattern is a path or a text, found {type(path_or_source).__name__}", None, "attncc.compile('mine.attn')"
+        )
     text = str(path_or_source)
     if isinstance(path_or_source, str) and ("\n" in text or "{" in text or not text.strip()):
         return Source("<string>", text)
@@ -96,12 +125,12 @@ def find(name: str) -> tuple[Source, str]:
     homes = sorted((s for s in stems if name == s or name.startswith(s + "_")), key=len, reverse=True)
     for home in homes:
         source = shipped_source(home)
-        if any(isinstance(d, tree.Pattern) and d.name == name for d in parse(source).decls):
+        if any(isinstance(d, tree.Pattern) and d.name == name for d in parsed(source).decls):
             return source, name
     near = difflib.get_close_matches(name, stems, 3)
     help = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "attncc.patterns() lists them"
     if homes:
-        inner = sorted({d.name for d in parse(shipped_source(homes[0])).decls if isinstance(d, tree.Pattern)})
+        inner = sorted({d.name for d in parsed(shipped_source(homes[0])).decls if isinstance(d, tree.Pattern)})
         help = f"patterns in {homes[0]}.attn: {', '.join(inner)}"
     raise AttnNameError(f"no shipped pattern '{name}'", None, help)
 
