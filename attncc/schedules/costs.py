@@ -42,10 +42,11 @@ def flops(program: Program) -> Expr:
 
 
 def traffic(program: Program, element: int, kinds: Mapping[str, int] | None = None) -> Expr:
-    """Bytes of all arrays. element: bytes of a float; kinds: of ints and bools."""
+    """Bytes of all arrays but lists of tiles. element: bytes of a float; kinds: of ints and bools."""
+    lists = {name for made in program.lists for name in (made.tiles, made.counts)}
     sizes = {"int": 8, "bool": 1, **(kinds or {})}
     parts: list[Expr] = []
-    for arg in program.args:
+    for arg in (a for a in program.args if a.name not in lists):
         each = sizes.get(arg.kind, 4 if arg.acc else element)
         parts.append(_product([*map(Size, arg.axes), Const(each)]))
     return _sum(parts)

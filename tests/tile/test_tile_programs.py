@@ -183,11 +183,15 @@ def test_full_tiles_carry_no_mask() -> None:
     assert "admitted" in {s.out for s in statements(part.body) if isinstance(s, Map)}
 
 
-def test_a_mask_on_data_has_one_loop() -> None:
+def test_a_mask_on_data_walks_a_list() -> None:
     text = PATTERN.replace("MASK", "mask c").replace("v[b, h, j, e]", "v[b, h, j, e], c[b, j]: bool")
     (kernel,) = fused(text)
-    (loop,) = [s for s in kernel.body if isinstance(s, TileLoop)]
-    assert loop.masked
+    full, part = [s for s in kernel.body if isinstance(s, TileLoop)]
+    assert not full.masked
+    assert part.masked
+    (found,) = kernel.lists
+    assert {found.tiles, found.counts} <= {a.name for a in kernel.args}
+    assert found.grid == ("b",)
 
 
 def test_costs() -> None:
