@@ -159,9 +159,7 @@ def _keeping(made: Plan, derivatives: Sequence[Derivative | str], kept: Mapping[
         for k in {derivative.kept.at[name] for name in extra}:
             kernels[k] = lower(stages[k], known, acc, sizes)
         right = None if step.right is None else right_order(stages, known, acc, sizes, step.node.order)
-        steps[n] = replace(
-            step, stages=tuple(stages), kernels=tuple(kernels), values=tuple(values), acc=acc, right=right
-        )
+        steps[n] = replace(step, stages=tuple(stages), kernels=tuple(kernels), values=tuple(values), acc=acc, right=right)
     return replace(made, steps=tuple(steps), arrays=arrays, kinds=kinds)
 
 
@@ -347,7 +345,9 @@ class _Reverse:
 
 def _features(stages: Sequence[PairStage]) -> tuple[str, ...]:
     """Axes of operands that products and sums run over."""
-    found = [p.over for s in stages for k in s.keys for p in k.products] + [x.feature for s in stages for x in s.sums if x.feature]
+    found = [p.over for s in stages for k in s.keys for p in k.products] + [
+        x.feature for s in stages for x in s.sums if x.feature
+    ]
     return tuple(dict.fromkeys(found))
 
 

@@ -48,7 +48,13 @@ def test_what_is_kept_is_outputs_and_two_values_a_row(name: str) -> None:
     rows = [v for v in made.saved if v.name != "o"]
     assert all(len(v.axes) == 3 for v in rows), [v.name for v in rows]
     lines = {v.axes: [x.name for x in rows if x.axes == v.axes] for v in rows}
-    most = 4 if name == "emit: greatest of many equal" else 3 if "softmax of" in name or "sharpened" in name or "in all" in name else 2
+    most = (
+        4
+        if name == "emit: greatest of many equal"
+        else 3
+        if "softmax of" in name or "sharpened" in name or "in all" in name
+        else 2
+    )
     assert all(len(found) <= most for found in lines.values()), lines
 
 

@@ -18,7 +18,9 @@ def unclamped(expr: Expr, products: Iterable[Product], before: Mapping[str, Assi
 
     def visit(e: Expr) -> Expr:
         match e:
-            case Apply("max", (Apply("sub", (Apply("add", (a, b)), Apply("mul", (Const(2.0), Read() as x)))) as inside, Const(0.0))):
+            case Apply(
+                "max", (Apply("sub", (Apply("add", (a, b)), Apply("mul", (Const(2.0), Read() as x)))) as inside, Const(0.0))
+            ):
                 p = found.get(x)
                 if p is not None and _norms(a, b, p, before):
                     return inside
@@ -30,4 +32,6 @@ def unclamped(expr: Expr, products: Iterable[Product], before: Mapping[str, Assi
 def _norms(a: Expr, b: Expr, p: Product, before: Mapping[str, Assign]) -> bool:
     """Whether two values are the squared norms of a product's operands."""
     squares = [Reduce("sum", (p.over,), Apply("mul", (x, x))) for x in (p.row, p.key)]
-    return all(isinstance(x, Read) and x.source in before and before[x.source].expr == s for x, s in zip((a, b), squares, strict=True))
+    return all(
+        isinstance(x, Read) and x.source in before and before[x.source].expr == s for x, s in zip((a, b), squares, strict=True)
+    )

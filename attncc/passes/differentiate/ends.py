@@ -153,7 +153,8 @@ class Ends:
                 rows = tuple(a for a in final.axes if a in self.rows)
                 m = left.times(self.kept.keep(self.k, self.stage, rows, f"{final.name}_gain", gain.expr() if gain else ONE))
                 part = Monomial((), part.factors)
-            if pair and not any(isinstance(f, Apply) and f.op == "div" for f in m.factors):  # nothing of an empty row to divide by
+            divided = any(isinstance(f, Apply) and f.op == "div" for f in m.factors)
+            if pair and not divided:  # by nothing that is 0 for an empty row
                 m = Monomial(tuple(g for g in m.guards if not self._empty(g)), m.factors)
             out.append(self._settled(m.expr(), pair))
         return total(out)
@@ -196,4 +197,3 @@ def summed(expr: Expr, axes: tuple[str, ...]) -> Expr:
     """The sum over the axes that are not in `axes`."""
     more = tuple(a for a in axes_of(expr) if a not in axes)
     return Reduce("sum", more, expr) if more else expr
-

@@ -121,4 +121,3 @@ def _operand_sums(rev: Reverse, swept: list[Operand], axes: tuple[str, ...]) -> 
         if operand.by.source in rev.live:
             rev.give(operand.by, name, stored)
     return sums, finals
-

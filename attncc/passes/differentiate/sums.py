@@ -129,4 +129,3 @@ def _stage(rev: Reverse, group: _Group, several: set[str]) -> None:
     title = rev.name(f"{rev.title}_backward_{group.side}")
     stage = pieces_of(rev, *group.kinds).stage(title, group.over, None, tuple(sums), tuple(finals), (NOTES[group.side],))
     rev.script.stage(stage)
-

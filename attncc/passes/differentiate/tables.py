@@ -20,7 +20,9 @@ NOTE = "gradients of tables: the cotangent of a pair is added to the element tha
 def is_table(read: Read) -> bool:
     """Whether a read takes the element that whole numbers of a pair choose."""
     positions = [x for x in read.index if not isinstance(x, Index)]
-    return bool(positions) and not any(isinstance(e, Read) and (e.kind == "float" or value_name(e)) for x in positions for e in walk(x))
+    return bool(positions) and not any(
+        isinstance(e, Read) and (e.kind == "float" or value_name(e)) for x in positions for e in walk(x)
+    )
 
 
 def tables(rev: Reverse, n: int, found: list[tuple[Read, Expr]]) -> None:
