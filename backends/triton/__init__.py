@@ -2,6 +2,7 @@
 CPU.
 
     frame, memory, walks, kernel     a tile program -> a kernel's text
+    style                            choices of a configuration that change the text
     expressions, intrinsics          pointwise operations
     host, launch, module             what runs around kernels, and the whole module
     backward                         gradients
