@@ -84,9 +84,7 @@ class _Sweep(Apply_):
         count = Apply("floordiv", (plus(most(ZERO, less(high, low)), less(box, ONE)), box))
         start = plus(low, Apply("mul", (counter, box)))
         title = "the state takes in keys that all rows from here on see"
-        nest: tuple[Stmt, ...] = (
-            TileLoop(loop, (axis,), counter.source, count, (), (start,), tuple(scope.body), True, title),
-        )
+        nest: tuple[Stmt, ...] = (TileLoop(loop, (axis,), counter.source, count, (), (start,), tuple(scope.body), True, title),)
         if keys.repeat:
             nest = (*outer.body, *nest)
             outer.body.clear()
