@@ -26,8 +26,9 @@ Arrays = Mapping[str, tuple[str, ...]]
 class Right:
     """kernels: the step's from the right, in order. swept: the same with causal states carried along in one sweep.
 
-    sizes: of the axes that they add, in sizes that are known. cheaper: when they
-    cost less. forms: what was found of each stage that has states."""
+    sizes: of the axes that they add, in sizes that are known. cheaper: when they cost less. forms: what was found of each stage
+    that has states.
+    """
 
     kernels: tuple[Tiles, ...]
     swept: tuple[Tiles, ...]

@@ -6,7 +6,6 @@ from attncc.tile.nodes import Program
 
 from .configs import Config
 
-
 _WIDE = (Config(128, 64, 8, 2), Config(64, 64, 4, 2), Config(64, 32, 4, 1))
 """For states applied to heads of more than 64 features."""
 
