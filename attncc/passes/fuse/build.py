@@ -162,7 +162,7 @@ class _Builder:
     def _unrolled(self, expr: Expr) -> Expr:
         """Reductions of pair values over axes that are none of the pairs', written out."""
         expr = rebuild(expr, self._unrolled)
-        if not isinstance(expr, Reduce) or not bool(values_in(expr.body)):
+        if not isinstance(expr, Reduce) or not (values_in(expr.body) or statistics(expr.body, self.pieces.pair_axes)):
             return expr
         extra = [a for a in expr.axes if a not in self.pieces.pair_axes]
         if not extra:
