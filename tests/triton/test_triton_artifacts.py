@@ -158,7 +158,7 @@ def test_source_reads_well(tmp_path: Path) -> None:
     assert "tl.where" not in full
     assert "mask=" not in full
     assert "q = q_desc.load([b, i_start, g, r, 0])" in text or "q = tl.load(q_ptr + " in text
-    assert len(text.splitlines()) < 200
+    assert len(text.splitlines()) < 230
 
 
 DOCUMENTS = """
