@@ -26,7 +26,7 @@ def test_gradients(name: str) -> None:
     assert list(pulled(tape)) == (["u"] if name == "score: value of each pair" else [])
 
 
-@pytest.mark.parametrize("name", ["normalizer: both sides", "normalizer: query axis", "shape: kinds of keys", "shape: chain"])
+@pytest.mark.parametrize("name", ["normalizer: both sides", "shape: kinds of keys"])
 @pytest.mark.parametrize("one", [True, False])
 def test_some_inputs(name: str, one: bool) -> None:
     names = list(CASES[name][1])
