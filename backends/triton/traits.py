@@ -59,7 +59,8 @@ class Traits:
         """The structure without widths: what the table of searched configurations is sorted by."""
         words = [f"products={self.products}", f"sums={len(self.sums)}", f"live={self.live}", f"work={self.work}"]
         words.append(f"axes={self.owner_axes}x{self.loop_axes}")
-        return " ".join([*words, "online" if self.online else "plain", "masked" if self.masked else "full"])
+        words += ["online" if self.online else "plain", "masked" if self.masked else "full"]
+        return " ".join([*words, f"vectors={self.vectors}"])
 
 
 def loops_of(program: Program) -> list[TileLoop]:
