@@ -16,7 +16,8 @@ from ..ir.pairs import Final, Keys, PairStage, Product, Sum
 from ..passes.differentiate import Part, reads_of
 from ..tile.nodes import Arg, Dot, Program, Reduce, Store
 from ..tile.verify import verify
-from .flash import Body, Flash
+from .body import Body
+from .flash import Flash
 from .place import Scope
 from .plan import Fused, equal_sizes
 

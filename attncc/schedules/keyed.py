@@ -17,8 +17,9 @@ from dataclasses import replace
 from ..ir.expr import Expr, Index
 from ..ir.pairs import Keyed, PairStage, Term
 from ..tile.nodes import Arg, Program, Store
+from .body import Body
 from .dilate import inside_rows
-from .flash import Body, Flash
+from .flash import Flash
 from .place import Scope
 
 SHARE = "share"
