@@ -228,7 +228,7 @@ class Tiles:
             case ("read", _, source, index, fill):
                 return self._gathered(source, index, fill, axes)
             case ("apply", _, "where", (c, a, b)):
-                return torch.where(*(self.exact(x, axes) for x in (c, a, b)))
+                return torch.where(self.exact(c, axes), self.exact(a, axes), self.exact(b, axes))
             case ("apply", _, "not", (a,)):
                 return ~self.exact(a, axes)
             case ("apply", _, "neg" | "abs" as op, (a,)):

@@ -157,5 +157,5 @@ GRIDS = {
 UNFUSED = {
     "scores by the absolute difference": ("score sum[d](abs(q - k))", "no matrix product"),
     "weights of another pair": ("score dot(q, k)\nnormalize p = softmax\npost w = p[i = max(i - 1, 0)]\nmix v", "another pair"),
-    "rows without a key": ("score dot(q, k)\nmask j < i\nnormalize softmax\nmix v\nempty error", "error"),
+    "rows without a key": ("score dot(q, k)\nmask j <= i\nnormalize softmax\nmix v\nempty error", "error"),
 }

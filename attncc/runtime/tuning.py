@@ -37,8 +37,8 @@ def tune(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from attncc.backends.triton import tune as measuring
     from attncc.backends.triton.pins import write
+    from attncc.backends.triton.tune import tune as measure
 
     device = next((t.device for t in inputs.values()), torch.device("cpu"))
     if timer is None and not (device.type == "cuda" and torch.cuda.is_available()):
@@ -62,7 +62,7 @@ def tune(
             result = "does not run" if took is None else f"{took:.3f} ms"
             progress.update(bar, completed=number, description=f"{kernel}: {config}, {result}")
 
-        found = measuring.tune(program, outputs, inputs, timer=timer, heard=heard)
+        found = measure(program, outputs, inputs, timer=timer, heard=heard)
     if path is not None:
         write(Path(path), found.target, found.device, found.pins)
     return {

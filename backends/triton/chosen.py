@@ -51,7 +51,7 @@ def installed() -> str:
 def lookup(of: Traits, setting: Setting) -> list[Config]:
     """Entries for a kernel, the nearest first: its own structure, then the same with other pointwise work, more before less, then
     with other vectors; of those its own width, then wider ones, then narrower ones that still fit."""
-    kinds = {of.key: 0} | {replace(of, work=of.work * 2**n if n > 0 else of.work >> -n).key: (n < 0) * 4 + abs(n) for n in (1, 2, -1, -2)}
+    kinds = {of.key: 0} | {replace(of, work=of.work << n if n > 0 else of.work >> -n).key: (n < 0) * 4 + abs(n) for n in (1, 2, -1, -2)}
     kinds |= {replace(of, vectors=n).key: 8 + abs(n - of.vectors) for n in range(8) if n != of.vectors}
     rows = [(k, c) for k, c in entries().items() if k[1] == setting.target and k[2] == setting.bits and k[3] in kinds]
     here = installed()

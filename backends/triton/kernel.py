@@ -182,12 +182,12 @@ class KernelPrinter(Walks):
         pad = "    "
         if self.program.shares:
             pad, self.depth = "        ", 2
-            shared, number = self.program.shares, self.names.fresh("tile")
+            shared, each = self.program.shares, self.names.fresh("tile")
             all_tiles = " * ".join(tiles.values())
-            lines.append(f"    for {number} in tl.range({self.position(shared)}, {all_tiles}, {self.size(shared)}):")
+            lines.append(f"    for {each} in tl.range({self.position(shared)}, {all_tiles}, {self.size(shared)}):")
             for axis, count in tiles.items():
                 below = list(tiles.values())[: list(tiles).index(axis)]
-                rest = f"{number} // ({' * '.join(below)})" if below else number
+                rest = f"{each} // ({' * '.join(below)})" if below else each
                 lines.append(f"{pad}{self.start(axis)} = {rest} % {count} * {self.tile(axis)}")
         for axis in self.owner.axes:
             lines.append(f"{pad}{self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")

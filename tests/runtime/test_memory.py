@@ -10,10 +10,11 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-import attncc
 import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+import attncc
 
 
 def peak(call: Callable[[], Any]) -> int:

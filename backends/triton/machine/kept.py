@@ -10,6 +10,7 @@ import json
 import zlib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from attncc.backends.triton.machine.compile import Compiled, Request
 from attncc.backends.triton.machine.isolated import Failed, Reason, Worker
@@ -37,7 +38,7 @@ class Kept:
                 if made.reason is not Reason.REFUSED:
                     passing.append(made)
                     raise _NotKept
-                data = {"failed": made.message}
+                data: dict[str, Any] = {"failed": made.message}
             else:
                 data = {"compiled": made.to_json(binary=True)}
             (folder / _FILE).write_bytes(zlib.compress(json.dumps(data).encode(), 6))
