@@ -104,13 +104,15 @@ class Differentiated:
         return _tape(self, frozenset(needs), frozenset(outputs))
 
 
-def differentiated(program: Program, outputs: Sequence[str], rewrite: Rewrite | None = None) -> Differentiated | None:
-    """The passes of a program, None where no attend has backward stages."""
+def differentiated(
+    program: Program, outputs: Sequence[str], rewrite: Rewrite | None = None, capped: bool = False
+) -> Differentiated | None:
+    """The passes of a program, None where no attend has backward stages. capped: as in `Derivative`."""
     forward = plan(program, outputs)
     names = _Names(forward)
     derivatives: list[Derivative | str] = []
     for step in forward.steps:
-        derivatives.append("" if isinstance(step, Torch) else _derivative(step, names, forward.arrays))
+        derivatives.append("" if isinstance(step, Torch) else _derivative(step, names, forward.arrays, capped))
     if not any(isinstance(d, Derivative) for d in derivatives):
         return None
     acc = frozenset(n for s in forward.steps if isinstance(s, Fused) for n in s.acc)
@@ -125,11 +127,11 @@ def differentiated(program: Program, outputs: Sequence[str], rewrite: Rewrite | 
     return replace(made, forward=forward, saved=saved, acc=acc | set(kept))
 
 
-def _derivative(step: Fused, names: _Names, arrays: Mapping[str, tuple[str, ...]]) -> Derivative | str:
+def _derivative(step: Fused, names: _Names, arrays: Mapping[str, tuple[str, ...]], capped: bool) -> Derivative | str:
     """What differentiates a fused attend, or why nothing does."""
     assert step.fusion is not None
     try:
-        made = Derivative(step.node, step.fusion, names, arrays)
+        made = Derivative(step.node, step.fusion, names, arrays, capped)
         floats = {n for s in step.stages for n in reads_of(s)} - set(made.finals) - set(made.opaque)
         made.backward(floats, set(made.grads), names.copy())
     except AttnUnsupportedError as error:

@@ -39,7 +39,7 @@ class _Call(_Run):
 
 def gradient(program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> Gradient | None:
     """Kernels for both passes; None for programs without an attend that has backward stages. choose: the tile sizes of a kernel."""
-    made = differentiated(program, outputs, joint)
+    made = differentiated(program, outputs, joint, capped=True)
     if made is None:
         return None
     runners: dict[int, _Planned] = {}

@@ -57,3 +57,14 @@ def test_a_program_of_several_steps_as_an_operator() -> None:
     got = [torch.autograd.grad(sum(t.sin().sum() for t in made(*tensors, backend=b)), tensors) for b in ("cpu", "eager")]
     for have, want in zip(*got, strict=True):
         torch.testing.assert_close(have, want, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e20, 1e36])
+def test_gradients_of_extreme_logits_are_finite(size: float) -> None:
+    """The rounding of a score of 1e20 is far above 1: weights that are computed again are at most 1 all the same."""
+    program = "pattern p(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]) -> o[b, h, i, e] {\n  attend o over j {\n    score dot(q, k)\n"
+    op = attncc.compile(program + "    normalize softmax\n    mix v\n  }\n}")
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(1, 2, 33, 8) for _ in range(3))
+    given = [(q * size).requires_grad_(), k.requires_grad_(), v.requires_grad_()]
+    assert all(torch.isfinite(g).all() for g in torch.autograd.grad(op(*given, backend="cpu").sum(), given))

@@ -19,7 +19,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from ...errors import AttnUnsupportedError
 from ...ir.algebra import diff
-from ...ir.expr import Apply, Expr, Read, axes_of, conjuncts, walk
+from ...ir.expr import Apply, Const, Expr, Read, axes_of, conjuncts, walk
 from ...ir.nodes import Assign, Attend
 from ...ir.pairs import Final, PairStage, Product, Sum, value, value_name, values_in
 from ..fuse import Fusion
@@ -39,16 +39,21 @@ _CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}
 
 class Derivative:
     """What differentiating a fused attend needs. name: gives names for what is kept and for cotangents. arrays: the axes of what
-    it reads.
+    it reads. capped: weights that are computed again are at most 1, however great the scores are.
 
     grads: names of the cotangents of what it stores, by name. kept: what the forward pass has to leave beside that. opaque:
     values whose gradient is not summed by any stage, with the reason.
     """
 
     def __init__(
-        self, node: Attend, fusion: Fusion, name: Callable[[str], str], arrays: Mapping[str, tuple[str, ...]] | None = None
+        self,
+        node: Attend,
+        fusion: Fusion,
+        name: Callable[[str], str],
+        arrays: Mapping[str, tuple[str, ...]] | None = None,
+        capped: bool = False,
     ) -> None:
-        self.node, self.fusion = node, fusion
+        self.node, self.fusion, self.capped = node, fusion, capped
         self.arrays = {**(arrays or {}), **{a.name: a.axes for a in fusion.before}}
         self.pieces: Pieces = fusion.pieces
         self.finals = {f.name: (k, f) for k, s in enumerate(fusion.stages) for f in s.finals}
@@ -298,14 +303,18 @@ class Reverse:
         return self.weight(n, soft.score, ends.lse_kept(), ends.statistic(), soft.name)
 
     def weight(self, n: int, score: Expr, lse: Expr, statistic: Read, hint: str) -> Read:
-        """exp(score - lse), at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass).
+        """exp(score - lse), at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass), which overflows for float32
+        scores beyond 1e9 unless it is capped.
 
         statistic: what lse is computed from."""
         side = self.sides[n]
         for known, parts in side.weights.items():
             if parts == (score, statistic):
                 return known
-        made = self.let(n, hint, Apply("exp", (Apply("sub", (score, lse)),)))
+        below: Expr = Apply("sub", (score, lse))
+        if self.of.capped:
+            below = Apply("min", (below, Const(0.0)))
+        made = self.let(n, hint, Apply("exp", (below,)))
         side.weights[made] = score, statistic
         return made
 
