@@ -138,7 +138,7 @@ FUSED: dict[str, list[str]] = {
     "dynamic_mask": ["core"],
     "gaussian_kernel": ["core, lse"],
     "imagine_yourself": ["branch", "branch~1", "branch~2", "branch~3"],
-    "linear": ["num, total"],
+    "linear": ["core"],
     "minilm": ["klrow_qk", "klrow_vv"],
     "neighborhood": ["out, lse"],
     "reversed": ["core, recv"],
