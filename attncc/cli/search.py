@@ -36,7 +36,8 @@ def search(
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from attncc.backends.triton import chosen, table
+    import attncc.backends.triton.table as table
+    from attncc.backends.triton import chosen
     from attncc.backends.triton.machine import Kept, parse_target
     from attncc.backends.triton.space import Setting
     from attncc.errors import AttnValueError

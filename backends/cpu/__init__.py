@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from attncc.backends.compiling import Compiling
+
 if TYPE_CHECKING:
     import torch
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from .run import Runner
 
 
-class Cpu:
+class Cpu(Compiling):
     """Generated C for attends; other nodes of a program run through the eager backend."""
 
     name = "cpu"
@@ -41,13 +43,8 @@ class Cpu:
         return missing()
 
     def refuses(self, program: Program) -> list[str]:
-        """Why no attend of a program can be fused; [] when one can."""
-        if self.missing():
-            return [self.missing()]
-        rows = self.notes(program)
-        if any(decision == "fused" for _, decision, _ in rows):
-            return []
-        return [f"{node}: {reason}" for node, _, reason in rows] or ["there is no attend to fuse"]
+        """Why no attend of a program can run as a kernel here, for want of a compiler, too; [] when one can."""
+        return [self.missing()] if self.missing() else super().refuses(program)
 
     def prepare(
         self, program: Program, outputs: Sequence[str]
@@ -65,20 +62,6 @@ class Cpu:
         from .backward import gradient
 
         return gradient(program, outputs)
-
-    def notes(self, program: Program) -> list[tuple[str, str, str]]:
-        """(node, decision, reason) of every node, for `explain`."""
-        from attncc.ir.nodes import Attend, values_of
-        from attncc.schedules.plan import Fused, plan
-
-        rows = []
-        for step in plan(program, [o.name for o in program.outputs]).steps:
-            name = next((v.name for v in values_of(step.node)), "attend")
-            if isinstance(step, Fused):
-                rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
-            elif isinstance(step.node, Attend):
-                rows.append((name, "torch", step.reason))
-        return rows
 
     def source(self, program: Program, outputs: Sequence[str], features: dict[str, int], element: str = "float32") -> str:
         """The generated C for an element type. features: sizes of head dimensions by axis, 64 where not given."""

@@ -19,6 +19,8 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from attncc.backends.compiling import Compiling
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from .run import Runner
 
 
-class Triton:
+class Triton(Compiling):
     """Fused kernels for attends; other nodes of a program run through the eager backend."""
 
     name = "triton"
@@ -41,13 +43,6 @@ class Triton:
     def missing(self) -> str:
         """What this backend lacks here; "" when nothing."""
         return "" if find_spec("triton") is not None else "triton is not installed"
-
-    def refuses(self, program: Program) -> list[str]:
-        """Why no attend of a program can be fused; [] when one can."""
-        rows = self.notes(program)
-        if any(decision == "fused" for _, decision, _ in rows):
-            return []
-        return [f"{node}: {reason}" for node, _, reason in rows] or ["there is no attend to fuse"]
 
     def prepare(
         self, program: Program, outputs: Sequence[str]
@@ -65,20 +60,6 @@ class Triton:
         from .backward import gradient
 
         return gradient(program, outputs)
-
-    def notes(self, program: Program) -> list[tuple[str, str, str]]:
-        """(node, decision, reason) of every node, for `explain`."""
-        from attncc.ir.nodes import Attend, values_of
-        from attncc.schedules.plan import Fused, plan
-
-        rows = []
-        for step in plan(program, [o.name for o in program.outputs]).steps:
-            name = next((v.name for v in values_of(step.node)), "attend")
-            if isinstance(step, Fused):
-                rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
-            elif isinstance(step.node, Attend):
-                rows.append((name, "torch", step.reason))
-        return rows
 
     def source(self, program: Program, outputs: Sequence[str], features: dict[str, int], target: str, bits: int = 16) -> str:
         """The generated module for a target. features: sizes of head dimensions by axis, 64 where not given."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
-from attends import attend, op, qkv, rand
+from attends import attend, op, qkv, rand, same
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.run import Runner
 
@@ -45,12 +45,5 @@ def agree(
         warnings.simplefilter("ignore", RuntimeWarning)  # numpy, of log 0 in the interpreter
         found = runner(inputs)
     exact = named("eager").prepare(program, asked)({n: t.double() if t.is_floating_point() else t for n, t in inputs.items()})
-    for name in asked:
-        have, want = found[name].double(), exact[name].double()
-        assert have.shape == want.shape, name
-        finite = torch.isfinite(want)
-        assert torch.equal(have[~finite].nan_to_num(7.0), want[~finite].nan_to_num(7.0)), f"{name}: infinities and NaN differ"
-        if finite.any():
-            error = (have - want)[finite].abs().max().item()
-            assert error <= tolerance * max(1.0, want[finite].abs().max().item()), f"{name}: error {error:.2e}"
+    same(found, exact, asked, tolerance)
     return runner

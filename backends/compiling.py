@@ -1,0 +1,36 @@
+"""What backends that compile have in common: which attends of a program become kernels, and why others do not.
+
+Importing this loads no torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attncc.ir.nodes import Program
+
+
+class Compiling:
+    """A backend with kernels for fused attends; other nodes of a program run through the eager backend."""
+
+    def refuses(self, program: Program) -> list[str]:
+        """Why no attend of a program can run as a kernel; [] when one can."""
+        rows = self.notes(program)
+        if any(decision == "fused" for _, decision, _ in rows):
+            return []
+        return [f"{node}: {reason}" for node, _, reason in rows] or ["there is no attend to fuse"]
+
+    def notes(self, program: Program) -> list[tuple[str, str, str]]:
+        """(node, decision, reason) of every attend, for `explain`."""
+        from attncc.ir.nodes import Attend, values_of
+        from attncc.schedules.plan import Fused, plan
+
+        rows = []
+        for step in plan(program, [o.name for o in program.outputs]).steps:
+            name = next((v.name for v in values_of(step.node)), "attend")
+            if isinstance(step, Fused):
+                rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
+            elif isinstance(step.node, Attend):
+                rows.append((name, "torch", step.reason))
+        return rows
