@@ -256,7 +256,7 @@ def _guarded(name: str, run: Run) -> Run:
     def guarded() -> object:
         try:
             return run()
-        except Exception as error:
+        except Exception as error:  # whatever a form raises is the reason why it has no time
             raise _Failed(name, _line(error)) from error
 
     return guarded

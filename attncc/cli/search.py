@@ -67,7 +67,7 @@ def search(
             entry = table.checked(work, old, worker) if old else None
             entry = entry or table.searched(
                 work, lambda: worker, limit,
-                lambda n, config, _: progress.update(bar, description=f"{work.label}: {n}. {config}"),  # noqa: B023
+                lambda n, config, _: progress.update(bar, description=f"{work.label}: {n}. {config}"),  # noqa: B023  (called before the loop goes on)
             )  # fmt: skip
             progress.advance(bar)
             if entry is None:

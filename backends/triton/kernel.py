@@ -37,11 +37,11 @@ from .walks import Walks
 
 @dataclass(frozen=True)
 class Kernel:
-    """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by
-    axis, and the functions it calls. An array is
-    passed as descriptors, or as a pointer with strides. pointers, strides, size_names, scalar_names: what the parameters are
-    called. far: (array, axis) whose offsets are 64 bits wide where the parameter `WIDE` says so; empty without that parameter. made:
-    arrays that the kernel makes descriptors of. whole: axes whose tiles must all be full for the form that `WHOLE` asks for."""
+    """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by axis, and
+    the functions it calls. An array is passed as descriptors, or as a pointer with strides. pointers, strides, size_names,
+    scalar_names: what the parameters are called. far: (array, axis) whose offsets are 64 bits wide where the parameter `WIDE` says so;
+    empty without that parameter. made: arrays that the kernel makes descriptors of. whole: axes whose tiles must all be full for the
+    form that `WHOLE` asks for."""
 
     name: str
     text: str
