@@ -48,7 +48,8 @@ class Dim:
 
 @dataclass(frozen=True, slots=True)
 class Arg:
-    """A strided array of the caller: one dim an axis. role: `in`, `out`, `scratch`, or `sum` (added to). acc: stored in the
+    """A strided array of the caller: one dim an axis. role: `in`, `out`, `scratch`, `sum` (added to by the owners of one share, one
+    after the other), or `atomic` (added to by owners that run at once: the order of the sums is not fixed). acc: stored in the
     accumulation type."""
 
     name: str
@@ -143,10 +144,10 @@ class Reduce:
 @dataclass(frozen=True, slots=True)
 class Store:
     """`arg[index] = tile`, rounded to the arg's element type. index as in `Load`. add: added to what is there, in an arg of role
-    `sum`, which starts as 0.
+    `sum` or `atomic`, which starts as 0.
 
-    With add, positions may be computed (a key), and several elements of the tile may have the same: all of them are added, in an
-    order that depends on tile sizes alone. Elements whose position is outside the array are skipped.
+    With add, positions may be computed (a key), and several elements of the tile may have the same: all of them are added, for role
+    `sum` in an order that depends on tile sizes alone. Elements whose position is outside the array are skipped.
     """
 
     arg: str

@@ -6,7 +6,7 @@
 - A position is read where it exists: grid axes and repeated axes anywhere inside, tiled axes once their tile is known.
 - A value in its array's own element type feeds products alone.
 - Every output is stored once, outside the loops, or once at each position of the repeated axes around; a sum is added to
-  anywhere, and has the axis that shares out the owner's tiles.
+  anywhere, and has the axis that shares out the owner's tiles, unless its additions are atomic.
 - What is carried from one tile to the next has no dim of the owner, and the tiles have an order.
 """
 
@@ -18,6 +18,10 @@ from ..errors import AttnInternalError
 from ..ir.expr import Along, Expr, Index, Read, walk
 from ..ir.expr import Reduce as Sum
 from .nodes import Bisect, Block, Dot, If, Init, Load, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop
+
+
+ADDED = ("sum", "atomic")
+"""Roles of arrays that are added to."""
 
 
 def verify(program: Program) -> Program:
@@ -70,7 +74,7 @@ class _Verifier:
             if program.owner in init.dims:
                 raise self.fail(f"{init.acc} is carried from one tile to the next, and has the dim of the tiles")
         self.body(program.body, place)
-        outs = [a.name for a in program.args if a.role not in ("in", "sum")]
+        outs = [a.name for a in program.args if a.role not in ("in", *ADDED)]
         if sorted(self.stored) != sorted(outs):
             raise self.fail(f"stores {sorted(self.stored)}, and its outputs are {sorted(outs)}")
         if program.shares and program.shares not in program.grid:
@@ -182,7 +186,7 @@ class _Verifier:
         arg = next((a for a in self.program.args if a.name == stmt.arg), None)
         if arg is None or arg.role == "in" or len(arg.axes) != len(stmt.index):
             raise self.fail(f"a store to {stmt.arg}, which is no output of that many axes")
-        if stmt.add != (arg.role == "sum"):
+        if stmt.add != (arg.role in ADDED):
             raise self.fail(f"{stmt.arg} is {'added to' if stmt.add else 'stored'}, and its role is {arg.role}")
         moving = {e.axis for x in stmt.index for e in walk(x) if isinstance(e, Index)}
         if (place.loops or not place.repeated <= moving) and not stmt.add:
