@@ -138,11 +138,15 @@ class Flash:
         """The position along an axis of an array."""
         return self.split.positions.get(axis, Index(axis)) if self.split is not None else Index(axis)
 
+    def whole(self) -> Expr | None:
+        """What else a tile of rows must satisfy for its loop over full tiles."""
+        return None
+
     def _keys(self, number: int) -> list[Stmt]:
         """The loops over one kind of keys: full tiles, then the rest, inside the repeated axes."""
         keys, loop = self.stage.keys[number], self.loops[number]
         outer = Scope([], self.top.dims, self.top, moving=frozenset(keys.repeat)) if keys.repeat else self.top
-        ranges = tile_ranges(keys.mask, self.stage.rows, keys.axes, self.sizes, self.split)
+        ranges = tile_ranges(keys.mask, self.stage.rows, keys.axes, self.sizes, self.split, self.whole())
         if keys.mask is not None and by_data(keys.mask, (*self.stage.rows, *keys.axes)):
             self.notes += [*ranges.notes[:1], f"a list made from the data says which tiles of {', '.join(keys.axes)} a tile visits"]
             bodies = [self._body(number, outer, mask, mask is not None) for mask in (None, ranges.residual)]

@@ -96,10 +96,12 @@ def lower_joint(
     sizes: Mapping[str, Expr],
 ) -> Program:
     """The tile program of a joint stage, whose rows' side adds the sums of `rows` to arrays with an axis `share`."""
-    return verify(_Joint(stage, rows, share, arrays, frozenset(acc), sizes).program())
+    return verify(Joint(stage, rows, share, arrays, frozenset(acc), sizes).program())
 
 
-class _Joint(Flash):
+class Joint(Flash):
+    """share: the axis of shares, "" without one."""
+
     def __init__(
         self,
         stage: PairStage,
@@ -123,7 +125,7 @@ class _Joint(Flash):
 
 
 class _Body(Body):
-    flash: _Joint
+    flash: Joint
 
     def _terms(self) -> None:
         super()._terms()
@@ -142,5 +144,6 @@ class _Body(Body):
             by = self.place.load(term.by, self.scope, own=True)
             dims = (self.loop, s.feature)
             self.scope.body.append(Dot(tile, by.source, self.owner, (self.loop, s.feature), out=part, cast=by.source))
-        index = (Index(self.flash.share), *(self.flash.position(a) for a in final.axes))
+        share = (Index(self.flash.share),) if self.flash.share else ()
+        index = (*share, *(self.flash.position(a) for a in final.axes))
         self.scope.body.append(Store(final.name, index, part, dims, add=True))

@@ -31,7 +31,7 @@ Fresh = Callable[[str], str]
 def prepared(stage: PairStage, fresh: Fresh, more: Iterable[Sum] = ()) -> tuple[PairStage, tuple[Sum, ...]]:
     """The stage with its pointwise work arranged. fresh: a name near a hint that nothing has. more: sums of the same pairs that
     another stage takes (of one term each, of the first kind of keys); they are given back, their factors kept."""
-    stage = _without_factors(stage)
+    stage = without_factors(stage)
     others = list(more)
     if stage.softmax is not None and len(stage.keys) > 1:  # one score in terms of the lets of each kind
         return stage, tuple(others)
@@ -104,7 +104,8 @@ def vanishes(keys: Keys, expr: Expr, gate: str) -> bool:
 # Factors that no key changes.
 
 
-def _without_factors(stage: PairStage) -> PairStage:
+def without_factors(stage: PairStage) -> PairStage:
+    """The stage with factors of the rows in its finals instead of its sums, where that is possible."""
     out = stage
     for s in stage.sums:
         readers = [f for f in stage.finals if s.name in values_in(f.expr)]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..ir.expr import TRUE, ZERO, Apply, Const, Expr, Read, Size, rebuild
 from ..passes.masks import Cursor, Let, Search, analyse, loops
-from ..passes.masks.plan import Statement
+from ..passes.masks.plan import Statement, Walk
 from ..tile.nodes import value
 from .dilate import Dilation
 
@@ -40,11 +40,17 @@ class Ranges:
 
 
 def tile_ranges(
-    mask: Expr | None, rows: tuple[str, ...], keys: tuple[str, ...], sizes: Mapping[str, Expr], split: Dilation | None = None
+    mask: Expr | None,
+    rows: tuple[str, ...],
+    keys: tuple[str, ...],
+    sizes: Mapping[str, Expr],
+    split: Dilation | None = None,
+    whole: Expr | None = None,
 ) -> Ranges:
-    """Which tiles of the keys a tile of rows visits. split: how the axes are split, which are then those that it was made from."""
+    """Which tiles of the keys a tile of rows visits. split: how the axes are split, which are then those that it was made from.
+    whole: a condition on the tile of rows, without which no tile of keys counts as full."""
     plan = analyse(mask, rows, keys, sizes, split=False) if split is None else split.plan
-    walk = plan.forward
+    walk = plan.forward if whole is None else _only(plan.forward, whole)
     nest = loops(walk, {a: value(f"{a}.box", "int") for a in walk.loop})
     made: dict[str, Expr] = {}
     heads = [_simple(s, made) for s, _ in nest.outer]
@@ -56,6 +62,22 @@ def tile_ranges(
     notes = plan.notes if mask is not None else ()
     out = Ranges(tuple(heads), tuple(outer), full, part, test, _named(walk.residual or TRUE, made), notes)
     return out if split is None else _in_ranks(out, split)
+
+
+def _only(walk: Walk, whole: Expr) -> Walk:
+    """The walk with no full tiles where a condition does not hold."""
+    levels = []
+    for level in walk.levels:
+        statements, extents = list(level.statements), []
+        for number, extent in enumerate(level.extents):
+            if extent.full is not None:
+                low, high = extent.full
+                name = f"{level.axis}.whole_hi{number or ''}"
+                statements.append(Let(name, Apply("where", (whole, high, Apply("sub", (low, Const(1)))))))
+                extent = replace(extent, full=(low, value(name, "int")))
+            extents.append(extent)
+        levels.append(replace(level, statements=tuple(statements), extents=tuple(extents)))
+    return replace(walk, levels=tuple(levels))
 
 
 def _in_ranks(found: Ranges, of: Dilation) -> Ranges:

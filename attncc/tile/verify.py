@@ -19,7 +19,6 @@ from ..ir.expr import Along, Expr, Index, Read, walk
 from ..ir.expr import Reduce as Sum
 from .nodes import Bisect, Block, Dot, If, Init, Load, Map, Program, Reduce, Repeat, Set, Stmt, Store, TileLoop
 
-
 ADDED = ("sum", "atomic")
 """Roles of arrays that are added to."""
 
