@@ -29,7 +29,7 @@ def request(module: Module, kernel: Kernel, target: str, dtype: str, whole: bool
     signature = {p: pointer_type(args[a], dtype) for a, p in kernel.pointers.items()}
     for d in kernel.descriptors:
         block = ", ".join(str(config.get(x, x)) for x in d.block)
-        signature[d.name] = f"tensordesc<{dtype}[{block}]>"
+        signature[d.name] = f"tensordesc<{'fp32' if args[d.arg].acc else dtype}[{block}]>"
     constants: dict[str, object] = {}
     for arg in (args[a] for a in kernel.pointers):
         for n, axis in enumerate(arg.axes):

@@ -40,11 +40,12 @@ def chunks(size: int) -> tuple[Chunk, ...]:
 
 
 def describable(program: Program) -> tuple[str, ...]:
-    """Args that tensor descriptors can read: boxes of at most 5 dims whose last one is a feature axis, read in one way alone."""
+    """Args that tensor descriptors can read, or add to atomically: boxes of at most 5 dims whose last one is a feature axis, met in
+    one way alone."""
     out = []
     for arg in program.args:
-        loads = [s for s in statements(program.body) if isinstance(s, Load) and s.arg == arg.name]
-        if arg.role != "in" or arg.kind != "float" or not loads or len(arg.axes) > 5:
+        loads = [s for s in statements(program.body) if isinstance(s, Load | Store) and s.arg == arg.name]
+        if arg.role not in ("in", "atomic") or arg.kind != "float" or not loads or len(arg.axes) > 5:
             continue
         if len({load.dims for load in loads}) == 1 and all(_is_box(program, load) for load in loads):
             out.append(arg.name)
@@ -52,14 +53,20 @@ def describable(program: Program) -> tuple[str, ...]:
 
 
 def _in_loops(program: Program, arg: str) -> bool:
-    """Whether an arg is loaded inside a loop over tiles."""
+    """Whether an arg is loaded or added to inside a loop over tiles."""
     loops = (s for s in statements(program.body) if isinstance(s, TileLoop))
-    return any(isinstance(s, Load) and s.arg == arg for loop in loops for s in statements(loop.body))
+    return any(isinstance(s, Load | Store) and s.arg == arg for loop in loops for s in statements(loop.body))
 
 
-def _is_box(program: Program, load: Load) -> bool:
-    """Whether a load is a box of whole rows: tiled axes in the order of the dim, then one feature axis."""
-    if not load.own or load.fill is not None or len(load.dims) != 2:
+def _aligned(program: Program, arg: str, features: dict[str, int]) -> bool:
+    """Whether the vectors of an array that is made for the kernel start at multiples of 16 bytes. Those of the caller are asked."""
+    made = program.arg(arg)
+    return made.role == "in" or features[made.axes[-1]] % (4 if made.acc else 8) == 0
+
+
+def _is_box(program: Program, load: Load | Store) -> bool:
+    """Whether a load or store is a box of whole rows: tiled axes in the order of the dim, then one feature axis."""
+    if len(load.dims) != 2 or (isinstance(load, Load) and (not load.own or load.fill is not None)):
         return False
     tiled, wide = (program.dim(d) for d in load.dims)
     axes = [x.axis if isinstance(x, Index) else "" for x in load.index]
@@ -78,6 +85,7 @@ class Frame:
         self.described = describable(program) if style.descriptors else ()
         if style.descriptors == "inside" and not style.special:  # warp specialization takes loads by descriptor alone
             self.described = tuple(a for a in self.described if _in_loops(program, a))
+        self.described = tuple(a for a in self.described if _aligned(program, a, features))
         self.hosted = self.described if style.descriptors == "host" else ()
         self.far: dict[tuple[str, str], None] = {}
         self.partial = partial_sums(program) if style.lanes else {}
@@ -155,9 +163,12 @@ class Frame:
         return self.names.of("pointer", arg)
 
     def feature_of(self, arg: str) -> str:
-        """The last axis of an arg that a descriptor reads, in terms of the program's dims."""
-        load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
-        return load.dims[1]
+        """The last axis of an arg that a descriptor reads or adds to, in terms of the program's dims."""
+        return self.box_of(arg).dims[1]
+
+    def box_of(self, arg: str) -> Load | Store:
+        """What reads or adds to an arg."""
+        return next(s for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg)
 
     def descriptor(self, arg: str) -> str:
         return self.names.of("descriptor", f"{arg} {self.chunk[self.feature_of(arg)]}")

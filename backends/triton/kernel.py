@@ -345,8 +345,8 @@ class KernelPrinter(Walks):
         self.each(stmt.dims, one)
 
     def _operand(self, stmt: Dot, name: str, dims: tuple[str, str]) -> str:
-        text = self.value(name) if self.dims[name] == dims else f"{self.value(name)}.T"
-        return text if stmt.cast in ("", name) else f"{text}.to({self.value(stmt.cast)}.dtype)"
+        text = self.value(name) if stmt.cast in ("", name) else f"{self.value(name)}.to({self.value(stmt.cast)}.dtype)"
+        return text if self.dims[name] == dims else f"{text}.T"
 
 
 def _wrapped(parts: list[str], width: int = 118) -> list[str]:

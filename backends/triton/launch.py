@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from attncc.ir.expr import Expr, Size, walk
 from attncc.tile.nodes import Arg, Dot, Load, statements
+from attncc.tile.verify import ADDED
 
 from .configs import whole_name
 from .host import number
@@ -147,7 +148,7 @@ class _Launch:
             if arg.role != "in":
                 kind = {"float": "torch.float32" if arg.acc else "element", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
                 shape = ", ".join(self._size(a) for a in arg.axes) + ("," if len(arg.axes) == 1 else "")
-                made = f"torch.{'zeros' if arg.role == 'sum' else 'empty'}(({shape}), dtype={kind}, device={device})"
+                made = f"torch.{'zeros' if arg.role in ADDED else 'empty'}(({shape}), dtype={kind}, device={device})"
                 lines.append(f"    {self.names.of('array', arg.name)} = {made}")
         scalars = {s.name: s for s in kernel.program.scalars}
         for name in kernel.scalars:

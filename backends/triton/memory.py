@@ -57,6 +57,12 @@ class Memory(Frame):
 
     def _described(self, stmt: Load) -> str:
         """A load by descriptor: positions outside the array read 0."""
+        at = self.corner(stmt)
+        text = f"{self.descriptor(stmt.arg)}.load([{', '.join(at)}])"
+        return text if len(at) == 2 else f"{text}.reshape({self.shape(stmt.dims)})"
+
+    def corner(self, stmt: Load | Store) -> list[str]:
+        """Where in an array the box of a descriptor starts."""
         at: list[str] = []
         for axis, x in zip(self.program.arg(stmt.arg).axes, stmt.index, strict=True):
             assert isinstance(x, Index)
@@ -68,12 +74,11 @@ class Memory(Frame):
                 at.append(self.start(x.axis))
             else:
                 at.append(self.position(x.axis))
-        text = f"{self.descriptor(stmt.arg)}.load([{', '.join(at)}])"
-        return text if len(at) == 2 else f"{text}.reshape({self.shape(stmt.dims)})"
+        return at
 
     def block(self, arg: str) -> list[str]:
-        """The shape of what a descriptor loads: tile extents by name, 1 along the grid."""
-        load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
+        """The shape of what a descriptor reads or adds to: tile extents by name, 1 along the grid."""
+        load = self.box_of(arg)
         moved = self.moved.get(arg, ())
         axes = [x.axis for a, x in zip(self.program.arg(arg).axes, load.index, strict=True) if isinstance(x, Index) and a not in moved]
         width = self.chunks(load.dims[1])[self.chunk[load.dims[1]]].width
@@ -86,7 +91,7 @@ class Memory(Frame):
                 self.each((self.feature_of(arg),), partial(self._make_descriptor, arg))
 
     def _make_descriptor(self, arg: str) -> None:
-        load = next(s for s in statements(self.program.body) if isinstance(s, Load) and s.arg == arg)
+        load = self.box_of(arg)
         axes = [a for a in self.program.arg(arg).axes if a not in self.moved[arg]]
         at = dict(zip(self.program.arg(arg).axes, load.index, strict=True))
         sizes = ", ".join(self.size(x.axis) for a in axes if isinstance(x := at[a], Index))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from attncc.tile.nodes import Bisect, Stmt, TileLoop
 
-from .keyed import Keyed
+from .sums import Sums
 
 
-class Walks(Keyed):
+class Walks(Sums):
     """Prints `TileLoop` and `Bisect`. The start of a tile is `<axis>_start`, its positions are named after the axis."""
 
     def body(self, body: tuple[Stmt, ...]) -> None:
