@@ -15,7 +15,7 @@ from ..errors import AttnUnsupportedError
 from ..ir.expr import sources_of
 from ..ir.nodes import Assign, Attend, Input, Node, Program, Value, used_by, values_of
 from ..ir.pairs import Final, PairStage
-from ..passes.differentiate import Backward, Derivative, Part, Phase, reads_of
+from ..passes.differentiate import Backward, Derivative, Part, Phase, constant, reads_of, still_values
 from .flash import lower
 from .order import right_order
 from .plan import Fused, Plan, Torch, equal_sizes, plan
@@ -128,8 +128,10 @@ def differentiated(
 
 
 def _derivative(step: Fused, names: _Names, arrays: Mapping[str, tuple[str, ...]], capped: bool) -> Derivative | str:
-    """What differentiates a fused attend, or why nothing does."""
-    assert step.fusion is not None
+    """What differentiates a fused attend, or why nothing does; "" for definitions."""
+    if step.fusion is None:
+        return ""
+    assert isinstance(step.node, Attend)
     try:
         made = Derivative(step.node, step.fusion, names, arrays, capped)
         floats = {n for s in step.stages for n in reads_of(s)} - set(made.finals) - set(made.opaque)
@@ -177,13 +179,16 @@ class _Reverse:
                 self._known(*(Value(a.name, a.axes, a.kind) for a in (*self._before(step), *step.after)))
         self.active = self._active(set(needs))
         self.cots = {o.value for o in self.program.outputs if o.name in outputs}
+        steps = [(step.node, step.fusion if isinstance(step, Fused) else None) for step in of.forward.steps]
+        self.still = still_values(self.program, outputs, steps)
         self.moves: list[Move | tuple[Fused, Backward, dict[str, str]]] = []
         self.back: list[tuple[Fused, Derivative, Backward]] = []
         for step, derivative in reversed(list(zip(of.forward.steps, of.derivatives, strict=True))):
             if isinstance(step, Torch):
                 self._pull(step.node, step.reason if isinstance(step.node, Attend) else "")
             elif isinstance(derivative, str):
-                self._pull(step.node, derivative)
+                for node in reversed(step.nodes):
+                    self._pull(node, derivative)
             else:
                 self._fused(step, derivative)
 
@@ -213,6 +218,8 @@ class _Reverse:
         """Autograd of a node, for what it reads (or `names`)."""
         outs = tuple(v.name for v in values_of(node) if v.name in self.cots and v.kind == "float")
         used = used_by(node) if names is None else names
+        if isinstance(node, Assign) and node.name in self.still:
+            used = [n for n in used if not constant(node, n, self.still[node.name])]
         wrt = tuple(sorted(n for n in used if n in self.active and self.kinds.get(n, "float") == "float"))
         if outs and wrt:
             self.moves.append(Pull(node, outs, wrt, reason))

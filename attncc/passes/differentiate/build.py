@@ -31,6 +31,7 @@ from .ends import INF, Ends, Kept, outer_reads
 from .extremes import kept_where, keyed_sum, shared
 from .monomials import monomial, monomials, total
 from .script import Backward, Part, Script, at
+from .shifts import NO_AXES, Axes, constant_slope, still_scores
 from .sides import Entry, Operand, Side
 from .tables import clashes, is_table
 
@@ -133,6 +134,7 @@ class Reverse:
     def __init__(self, of: Derivative, needs: set[str], given: set[str], name: Callable[[str], str]) -> None:
         self.of, self.given, self.live = of, given, set(needs)
         self.stages = of.fusion.stages
+        self.still = still_scores(of.node, given)
         self.name = name
         self.script = Script(self.name)
         self.sides = [Side(k, list(k.products), list(k.lets)) for k in of.pieces.kinds]
@@ -343,15 +345,18 @@ class Reverse:
         side.products.append(made)
         return value(made.name)
 
-    def pull(self, n: int, expr: Expr, cot: Expr, short: Expr | None = None, flow: Operand | None = None) -> None:
-        """Add cot times the derivative of an expression at a pair to the cotangents of what it reads. short: its value by name."""
+    def pull(
+        self, n: int, expr: Expr, cot: Expr, short: Expr | None = None, flow: Operand | None = None, still: Axes = NO_AXES
+    ) -> None:
+        """Add cot times the derivative of an expression at a pair to the cotangents of what it reads. short: its value by name.
+        still: axes over which the cotangents of the expression add up to 0."""
         before = {a.name: a for a in self.of.fusion.before}
         smooth = unclamped(expr, self.sides[n].kind.products, before)
         for leaf in outer_reads(expr):
             if not self.leaf_lives(n, leaf):
                 continue
             slope = diff(smooth, leaf)
-            if is_const(slope, 0):
+            if is_const(slope, 0) or constant_slope(leaf, slope, still):
                 continue
             entry = Entry(mul(cot, slope if short is None or short == expr else replace_part(slope, expr, short)))
             if flow is not None:

@@ -10,6 +10,7 @@ from ...errors import AttnUnsupportedError
 from ...ir.expr import Const, Expr, Read, axes_of
 from ...ir.pairs import Final, Sum, Term, value, value_name
 from .monomials import total
+from .shifts import NO_AXES
 from .statistics import pieces_of
 from .tables import tables
 
@@ -100,7 +101,7 @@ def _back_through_scores(rev: Reverse, n: int) -> None:
         cot = _named(rev, n, name, cotangent(rev, n, value(name)))
         if cot is None:
             continue
-        rev.pull(n, expr, cot)
+        rev.pull(n, expr, cot, still=rev.still.get(name, NO_AXES))
 
 
 def _named(rev: Reverse, n: int, name: str, expr: Expr | None) -> Expr | None:
