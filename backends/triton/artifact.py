@@ -253,6 +253,8 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
     work, moved = flops(program), traffic(program, element)
     owner = program.dim(program.owner).axes
     grid = " * ".join([*(f"ceil({a} / {config[kernel.tile_names[a]]})" for a in owner), *program.grid])
+    if kernel.persistent:
+        grid = f"min({grid}, {kernel.persistent} * SMs)"
     out: dict[str, Any] = {
         "name": kernel.name,
         **files,

@@ -26,9 +26,14 @@ class Config:
     special: warps of a second form of the kernel, with one warp-specialized loop, which the launcher takes where the lengths fill
     their tiles; 0: no such form. Legal with `described` for programs without a mask (others ignore it) on cuda:90; compilers
     refuse many.
-    order: which tile a program takes. 0: tiles of a head one after the other, so that its keys are read again from cache. 1: the
-    same, the last tile first. 2: the same tile of all heads, the last tile first: under a causal mask the longest programs start
-    first. Legal everywhere.
+    stored: results are written through tensor descriptors, by the copy unit: no address a thread and no test at the array's edge.
+    Legal with descriptors, for results that are boxes of rows whose lengths are multiples of 16 bytes (others ignore it).
+    order: which tile comes when. 0: tiles of a head one after the other, so that its keys are read again from cache. 1: the same,
+    its longest tile first. 2: the longest tile of all heads, then the next: under a mask that makes some tiles long, those start
+    first, and the short ones fill the gaps at the end. 3: as 2 within groups of `balance.HEADS` heads, whose keys stay in cache.
+    Legal everywhere.
+    persistent: programs an SM; each takes one tile after the other until none is left, instead of one program a tile. 0: one a
+    tile. Legal everywhere (programs whose tiles are dealt out already ignore it, and the form that `special` asks for).
     fast_tanh: tanh and sigmoid by the hardware's approximation, one transcendental instead of two, off by up to 2^-11 of the
     tanh: a sigmoid is off by up to 2^-12, which is half of a weight of 1 / 2048. It changes results, so no search may choose it.
     Legal on NVIDIA.
@@ -43,6 +48,8 @@ class Config:
     rest: int = 0
     special: int = 0
     order: int = 0
+    stored: bool = False
+    persistent: int = 0
     fast_tanh: bool = False
 
     def __str__(self) -> str:
@@ -72,8 +79,10 @@ class Config:
             number = getattr(made, name)
             if number < 1 or number & (number - 1):
                 raise AttnValueError(f"'{name}' of a configuration must be a power of two, found {number}")
-        if made.special not in (0, 4, 8) or made.order not in (0, 1, 2):
-            raise AttnValueError(f"'special' must be 0, 4 or 8 and 'order' 0, 1 or 2, found {made.special} and {made.order}")
+        if made.special not in (0, 4, 8) or made.order not in range(4):
+            raise AttnValueError(f"'special' must be 0, 4 or 8 and 'order' 0 to 3, found {made.special} and {made.order}")
+        if made.persistent < 0:
+            raise AttnValueError(f"'persistent' of a configuration must be at least 0, found {made.persistent}")
         if made.rest < 0:
             raise AttnValueError(f"'rest' of a configuration must be at least 0, found {made.rest}")
         if made.stages < 1:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from attncc.errors import AttnInternalError
 from attncc.ir.expr import Const, Expr, Index, Read, Size, walk
 from attncc.tile.nodes import Bisect, Dim, If, Load, Map, Program, Repeat, Set, Store, TileLoop, statements
 
+from .balance import longest_last
 from .expressions import Printer
 from .intrinsics import FUNCTIONS
 from .names import Names
@@ -52,13 +53,25 @@ def describable(program: Program) -> tuple[str, ...]:
     return tuple(out)
 
 
+def storable(program: Program, features: Mapping[str, int]) -> tuple[str, ...]:
+    """Args that tensor descriptors can write: boxes as in `describable`, written in one place, made by the caller for the kernel."""
+    out = []
+    for arg in program.args:
+        uses = [s for s in statements(program.body) if isinstance(s, Load | Store) and s.arg == arg.name]
+        if arg.role != "out" or arg.kind != "float" or len(uses) != 1 or len(arg.axes) > 5 or arg.axes[-1] not in features:
+            continue
+        if isinstance(uses[0], Store) and not uses[0].add and _is_box(program, uses[0]) and _aligned(program, arg.name, features):
+            out.append(arg.name)
+    return tuple(out)
+
+
 def _in_loops(program: Program, arg: str) -> bool:
     """Whether an arg is loaded or added to inside a loop over tiles."""
     loops = (s for s in statements(program.body) if isinstance(s, TileLoop))
     return any(isinstance(s, Load | Store) and s.arg == arg for loop in loops for s in statements(loop.body))
 
 
-def _aligned(program: Program, arg: str, features: dict[str, int]) -> bool:
+def _aligned(program: Program, arg: str, features: Mapping[str, int]) -> bool:
     """Whether the vectors of an array that is made for the kernel start at multiples of 16 bytes. Those of the caller are asked."""
     made = program.arg(arg)
     return made.role == "in" or features[made.axes[-1]] % (4 if made.acc else 8) == 0
@@ -77,8 +90,10 @@ def _is_box(program: Program, load: Load | Store) -> bool:
 
 class Frame:
     """The state of printing one program. features: sizes of the feature axes, known when compiling, also where
-    such an axis is cut into tiles here (`known`). described: args that tensor descriptors read; hosted: those of them that come as
-    descriptors. far: (arg, axis) where a position times a stride is 32 bits wide unless `WIDE`."""
+    such an axis is cut into tiles here (`known`). described: args that tensor descriptors read; stored: those that they write;
+    hosted: all that come as descriptors. far: (arg, axis) where a position times a stride is 32 bits wide unless `WIDE`.
+    persistent: programs an SM, each of which takes several tiles. backwards: from the last tile on. here: names of pointers that stand at the grid position, where those are no
+    parameters."""
 
     def __init__(self, program: Program, features: dict[str, int], name: str, style: Style = PLAIN) -> None:
         self.program, self.name, self.style = program, name, style
@@ -86,7 +101,11 @@ class Frame:
         if style.descriptors == "inside" and not style.special:  # warp specialization takes loads by descriptor alone
             self.described = tuple(a for a in self.described if _in_loops(program, a))
         self.described = tuple(a for a in self.described if _aligned(program, a, features))
-        self.hosted = self.described if style.descriptors == "host" else ()
+        self.stored = storable(program, features) if style.stored else ()
+        self.hosted = (*(self.described if style.descriptors == "host" else ()), *self.stored)
+        self.persistent = style.persistent if not (program.shares or style.special) else 0
+        self.here: dict[str, str] = {}
+        self.backwards = bool(style.order) and longest_last(program, features)
         self.far: dict[tuple[str, str], None] = {}
         self.partial = partial_sums(program) if style.lanes else {}
         whole = {d.axes[0] for d in program.dims if d.whole}
@@ -114,7 +133,7 @@ class Frame:
         for arg in program.args:
             if arg.name not in self.hosted:
                 self.names.of("pointer", arg.name, f"{arg.name}_ptr")
-        for described in self.described:
+        for described in (*self.described, *self.stored):
             for number in range(len(self.chunks(self.feature_of(described)))):
                 tag = f"_{number}" if self.many(self.feature_of(described)) else ""
                 self.names.of("descriptor", f"{described} {number}", f"{described}_desc{tag}")
@@ -160,14 +179,18 @@ class Frame:
         self.lines.append("    " * self.depth + text if text else "")
 
     def pointer(self, arg: str) -> str:
+        return self.here.get(arg) or self.parameter(arg)
+
+    def parameter(self, arg: str) -> str:
+        """The kernel's parameter that points to the start of an arg."""
         return self.names.of("pointer", arg)
 
     def feature_of(self, arg: str) -> str:
-        """The last axis of an arg that a descriptor reads or adds to, in terms of the program's dims."""
+        """The last axis of an arg that a descriptor reads, writes or adds to, in terms of the program's dims."""
         return self.box_of(arg).dims[1]
 
     def box_of(self, arg: str) -> Load | Store:
-        """What reads or adds to an arg."""
+        """What reads, writes or adds to an arg."""
         return next(s for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg)
 
     def descriptor(self, arg: str) -> str:

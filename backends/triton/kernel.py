@@ -32,6 +32,7 @@ from attncc.tile.nodes import (
 
 from .frame import PLAIN
 from .style import LANES, Style, only_bounds, part_of
+from .turns import persistent_lines, turn_lines
 from .walks import Walks
 
 
@@ -41,7 +42,7 @@ class Kernel:
     the functions it calls. An array is passed as descriptors, or as a pointer with strides. pointers, strides, size_names,
     scalar_names: what the parameters are called. far: (array, axis) whose offsets are 64 bits wide where the parameter `WIDE` says so;
     empty without that parameter. made: arrays that the kernel makes descriptors of. whole: axes whose tiles must all be full for the
-    form that `WHOLE` asks for."""
+    form that `WHOLE` asks for. persistent: programs an SM, where one takes several tiles; else 0."""
 
     name: str
     text: str
@@ -60,15 +61,18 @@ class Kernel:
     far: tuple[tuple[str, str], ...] = ()
     made: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    persistent: int = 0
 
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A parameter that is a tensor descriptor of an array: its name, and its block shape in numbers and tile parameters."""
+    """A parameter that is a tensor descriptor of an array: its name, and its block shape in numbers and tile parameters. made: the
+    array is made for the kernel, so it lies as a descriptor needs it."""
 
     arg: str
     name: str
     block: tuple[str, ...]
+    made: bool = False
 
 
 def print_kernel(program: Program, features: dict[str, int], name: str = "", style: Style = PLAIN) -> Kernel:
@@ -108,7 +112,7 @@ class KernelPrinter(Walks):
         strides = [self.stride(arg.name, axis) for arg in pointed for axis in arg.axes]
         scalars = tuple(s.name for s in self.program.scalars)
         groups = [
-            [d.name for d in descriptors] + [self.pointer(arg.name) for arg in pointed],
+            [d.name for d in descriptors] + [self.parameter(arg.name) for arg in pointed],
             strides,
             [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
             [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"] + (["WIDE: tl.constexpr"] if self.far else [])
@@ -118,6 +122,8 @@ class KernelPrinter(Walks):
         head = "".join(f"    {line},\n" for group in groups for line in _wrapped(group))
         text = f"@triton.jit(do_not_specialize=[{fixed}])\ndef {self.name}(\n{head}):\n"
         inner = [f"    {line}" for line in self.offsets] if self.program.shares else self.offsets
+        if self.persistent:
+            inner = [f"    {line}" for line in inner]
         if self.far:
             self.prologue.insert(0, "    OFFSET: tl.constexpr = tl.int64 if WIDE else tl.int32")
         text += "\n".join([*self.prologue, *inner, *self.lines]) + "\n"
@@ -129,7 +135,7 @@ class KernelPrinter(Walks):
             sizes=sizes,
             scalars=scalars,
             descriptors=tuple(descriptors),
-            pointers={arg.name: self.pointer(arg.name) for arg in pointed},
+            pointers={arg.name: self.parameter(arg.name) for arg in pointed},
             strides={(arg.name, axis): self.stride(arg.name, axis) for arg in pointed for axis in arg.axes},
             size_names=tuple(self.size(a) for a in sizes),
             scalar_names=tuple(self.names.of("scalar", s) for s in scalars),
@@ -139,36 +145,21 @@ class KernelPrinter(Walks):
             far=tuple(self.far),
             whole=self.program.dim(self.whole[0].dim).axes if self.whole else (),
             made=tuple(a for a in self.described if a not in self.hosted),
+            persistent=self.persistent,
         )
 
     def _describe(self, arg: str, found: list[Descriptor]) -> None:
-        found.append(Descriptor(arg, self.descriptor(arg), tuple(self.block(arg))))
+        made = self.program.arg(arg).role != "in"
+        found.append(Descriptor(arg, self.descriptor(arg), tuple(self.block(arg)), made))
 
     # Which owner this is.
 
     def _owner(self) -> None:
-        grid, lines = self.program.grid, self.prologue
-        heads_first = self.style.order == 2 and not self.program.shares
-        lines.append("    pid = tl.program_id(0)")
+        lines = self.prologue
         tiles = {axis: self.names.fresh(f"{axis}_tiles") for axis in reversed(self.owner.axes)}
-        for axis, count in tiles.items():
-            lines.append(f"    {count} = tl.cdiv({self.size(axis)}, {self.tile(axis)})")
-            if self.program.shares or heads_first:
-                continue
-            at = f"({count} - 1 - pid % {count})" if self.style.order else f"pid % {count}"
-            lines.append(f"    {self.start(axis)} = {at} * {self.tile(axis)}")
-            if grid or axis != self.owner.axes[0]:
-                lines.append(f"    pid = pid // {count}")
-        for axis in reversed(grid):
-            if axis == grid[0] and not heads_first:
-                lines.append(f"    {self.position(axis)} = pid")
-            else:
-                lines.append(f"    {self.position(axis)} = pid % {self.size(axis)}")
-                lines.append(f"    pid = pid // {self.size(axis)}")
-        for axis, count in tiles.items() if heads_first else ():
-            lines.append(f"    {self.start(axis)} = ({count} - 1 - pid % {count}) * {self.tile(axis)}")
-            if axis != self.owner.axes[0]:
-                lines.append(f"    pid = pid // {count}")
+        lines += [f"    {count} = tl.cdiv({self.size(axis)}, {self.tile(axis)})" for axis, count in tiles.items()]
+        before = len(lines)
+        lines += turn_lines(self, tiles)
         self.move_pointers()
         for dim in self.program.dims:
             if not dim.whole:
@@ -191,6 +182,9 @@ class KernelPrinter(Walks):
                 lines.append(f"{pad}{self.start(axis)} = {rest} % {count} * {self.tile(axis)}")
         for axis in self.owner.axes:
             lines.append(f"{pad}{self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
+        if self.persistent:
+            self.depth += 1
+            lines[before:] = [*persistent_lines(self, tiles), *(f"    {line}" for line in lines[before:])]
 
     def _inside(self, dim: Dim) -> None:
         """Positions inside a tile: of one axis, or of a box in row-major order."""

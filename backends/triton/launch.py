@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from attncc.ir.expr import Expr, Size, walk
+from attncc.tile import bands
 from attncc.tile.nodes import Arg, Dot, Load, statements
 from attncc.tile.verify import ADDED
 
@@ -13,6 +14,9 @@ from .configs import whole_name
 from .host import number
 from .kernel import Kernel
 from .names import Names
+
+PROGRAMS = 128
+"""Programs that keep a large GPU at work, one each for its multiprocessors."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class _Launch:
                     self.made[arg.name] = arg
         self.names = Names(
             {name, "dtype", "device", "element", "CONFIG", *(k.name for k in kernels)}
-            | {"computed", "promoted", "described", "scratch", "far"}
+            | {"computed", "promoted", "described", "scratch", "far", "processors"}
         )
         for arg in (*self.inputs.values(), *self.made.values()):
             self.names.of("array", arg.name)
@@ -69,8 +73,9 @@ class _Launch:
         lines += self._sizes()
         lines += [f"    {self._size(axis)} = {number(size, self._size)}" for axis, size in self._added()]
         device = f"{self.names.of('array', next(iter(self.inputs)))}.device" if self.inputs else "device"
+        cut = [p for k in self.kernels for p in k.program.banded]
         for kernel in self.kernels:
-            lines += self._run(kernel, device)
+            lines += self._either(kernel, device) if kernel.program not in cut else []
         given = ", ".join(self._result(a) for a in results)
         lines.append(f"    return {given}{',' if len(results) == 1 else ''}")
         return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), extra, results)
@@ -116,25 +121,49 @@ class _Launch:
         asked = [a for k in self.kernels for a in k.sizes]
         asked += [a for k in self.kernels for s in k.program.scalars for a in _sizes_in(s.expr)]
         asked += [a for arg in self.made.values() for a in arg.axes]
+        known |= {a for k in self.kernels if (b := k.program.bands) is not None for a in (b.axis, b.inside)}
         known |= {k.program.shares for k in self.kernels} | {axis for axis, _ in self._added()}
         asked += [a for _, size in self._added() for a in _sizes_in(size)]
         return tuple(a for a in dict.fromkeys(asked) if a not in known)
 
-    def _shares(self, kernel: Kernel, tiles: list[str]) -> list[str]:
-        """How many shares the owner's tiles are dealt out to: no more than keep their arrays within the largest operand."""
-        shared = kernel.program.shares
-        if not shared:
+    def _dealt(self, kernel: Kernel, tiles: list[str]) -> list[str]:
+        """Over how many shares the owner's tiles are dealt out, as memory allows; or how many bands of a sum there are."""
+        program = kernel.program
+        if not program.shares:
             return []
-        sums = [arg for arg in kernel.arrays if arg.role == "sum"]
-        one = " + ".join(" * ".join(self._size(a) for a in arg.axes if a != shared) or "1" for arg in sums)
-        read = [f"{self.names.of('array', a.name)}.numel()" for a in kernel.arrays if a.role == "in"]
-        most = f"max({', '.join(read)})" if len(read) > 1 else "".join(read) or "0"
-        return [f"    {self._size(shared)} = max(1, min({' * '.join(tiles)}, {most} // max(1, {one})))"]
+        name = self._size(program.shares)
+        if program.bands is not None:
+            axis, inside, over = (self._size(a) for a in (program.bands.axis, program.bands.inside, program.bands.over))
+            number_of = number(bands.count(program, PROGRAMS), self._size)
+            return [f"    {name} = 1", f"    {axis} = {number_of}", f"    {inside} = triton.cdiv({over}, {axis})"]
+        most = [] if program.most is None else [number(program.most, self._size)]
+        return [f"    {name} = max(1, min({', '.join([' * '.join(tiles), *most])}))"] if most else [f"    {name} = {' * '.join(tiles)}"]
 
     def _summed(self, kernel: Kernel) -> list[str]:
-        """The shares of every sum added up."""
-        names = [self.names.of("array", arg.name) for arg in kernel.arrays if arg.role == "sum"]
-        return [f"    {name} = {name}.sum(0)" for name in names] if kernel.program.shares else []
+        """The shares of every sum added up, its bands side by side."""
+        program, lines = kernel.program, []
+        extra = {program.shares, *(a for a, _ in program.made)}
+        for arg in kernel.arrays if program.shares else ():
+            if arg.role != "sum":
+                continue
+            lead = sum(a in extra for a in arg.axes)
+            text = "[0]" if lead == 1 and program.bands else f".sum({tuple(range(lead)) if lead > 1 else 0})"
+            if program.bands is not None:
+                at = arg.axes.index(program.bands.axis) - lead
+                text += f".flatten({at}, {at + 1}).narrow({at}, 0, {self._size(program.bands.over)})"
+            name = self.names.of("array", arg.name)
+            lines.append(f"    {name} = {name}{text}")
+        return lines
+
+    def _either(self, kernel: Kernel, device: str) -> list[str]:
+        """A kernel, or those for bands of its sums where they are cheaper."""
+        banded = [k for k in self.kernels if k.program in kernel.program.banded]
+        if not banded:
+            return self._run(kernel, device)
+        test = number(bands.cheaper(kernel.program, PROGRAMS), self._size)
+        ways = [[line for k in banded for line in self._run(k, device)], self._run(kernel, device)]
+        inner = [[f"    {line}" for line in way] for way in ways]
+        return [f"    if {test}:", *inner[0], "    else:", *inner[1]]
 
     def _size(self, axis: str) -> str:
         return self.names.of("size", axis)
@@ -143,7 +172,7 @@ class _Launch:
         config = f'CONFIG["{kernel.name}"]'
         tiled = kernel.program.dim(kernel.program.owner).axes
         count = [f'triton.cdiv({self._size(a)}, {config}["{kernel.tile_names[a]}"])' for a in tiled]
-        lines = self._shares(kernel, count)
+        lines = self._dealt(kernel, count)
         for arg in kernel.arrays:
             if arg.role != "in":
                 kind = {"float": "torch.float32" if arg.acc else "element", "int": "torch.int64", "bool": "torch.bool"}[arg.kind]
@@ -155,6 +184,9 @@ class _Launch:
             lines.append(f"    {self.names.of('scalar ' + kernel.name, name)} = {number(scalars[name].expr, self._size)}")
         count = [*([] if kernel.program.shares else count), *(self._size(a) for a in kernel.program.grid)]
         lines.append(f"    programs = {' * '.join(count)}")
+        if kernel.persistent:
+            many = f"{kernel.persistent} * " if kernel.persistent > 1 else ""
+            lines.append(f"    programs = min(programs, {many}processors({device}))")
         making: list[str] = []
         described = {d.arg for d in kernel.descriptors}
         for made in kernel.made:
@@ -165,7 +197,8 @@ class _Launch:
         for d in kernel.descriptors:
             array = self.names.of("array", d.arg)
             block = ", ".join(f'{config}["{x}"]' if not x.isdigit() else x for x in d.block)
-            made = f"TensorDescriptor.from_tensor(described({array}), [{block}])"
+            given = array if d.made else f"described({array})"
+            made = f"TensorDescriptor.from_tensor({given}, [{block}])"
             making.append(f"        {self.names.of('descriptor', d.name)} = {made}")
         pointed = [a for a in kernel.arrays if a.name not in described]
         arrays = [self.names.of("descriptor", d.name) for d in kernel.descriptors]

@@ -34,7 +34,11 @@ class Memory(Frame):
             if axes and uses:
                 at = {a: uses[0][n] for n, a in enumerate(arg.axes)}
                 parts = [f"{self._wide(self.leaf(at[a])[0])} * {self.stride(arg.name, a)}" for a in axes]
-                self.prologue.append(f"    {self.pointer(arg.name)} += {' + '.join(parts)}")
+                if self.persistent:
+                    self.here[arg.name] = self.names.fresh(f"{arg.name}_here")
+                    self.prologue.append(f"    {self.here[arg.name]} = {self.parameter(arg.name)} + {' + '.join(parts)}")
+                else:
+                    self.prologue.append(f"    {self.pointer(arg.name)} += {' + '.join(parts)}")
 
     def load(self, stmt: Load) -> None:
         self.dims[stmt.out] = stmt.dims
@@ -77,7 +81,7 @@ class Memory(Frame):
         return at
 
     def block(self, arg: str) -> list[str]:
-        """The shape of what a descriptor reads or adds to: tile extents by name, 1 along the grid."""
+        """The shape of what a descriptor reads, writes or adds to: tile extents by name, 1 along the grid."""
         load = self.box_of(arg)
         moved = self.moved.get(arg, ())
         axes = [x.axis for a, x in zip(self.program.arg(arg).axes, load.index, strict=True) if isinstance(x, Index) and a not in moved]
@@ -105,11 +109,21 @@ class Memory(Frame):
         dims = self.dims[stmt.tile]
 
         def one() -> None:
+            if arg.name in self.stored:
+                self.line(self._written(stmt))
+                return
             address, masks = self._address(arg, stmt.index, dims)
             test = f", mask={' & '.join(masks)}" if masks else ""
             self.line(f"tl.store({address}, {self.value(stmt.tile)}.to({self.pointer(arg.name)}.dtype.element_ty){test})")
 
         self.each(dims, one)
+
+    def _written(self, stmt: Store) -> str:
+        """A store by descriptor: positions outside the array are skipped."""
+        name, at = self.descriptor(stmt.arg), self.corner(stmt)
+        tile = f"{self.value(stmt.tile)}.to({name}.dtype)"
+        tile = tile if len(at) == 2 else f"{tile}.reshape([{', '.join(self.block(stmt.arg))}])"
+        return f"{name}.store([{', '.join(at)}], {tile})"
 
     def _address(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], filled: bool = False) -> tuple[str, list[str]]:
         """The pointers of a tile, and the tests that positions are inside the array. Computed positions of a tile are always

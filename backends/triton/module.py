@@ -59,6 +59,13 @@ def far(*arrays):
 '''
 
 
+_PROCESSORS = '''
+def processors(device):
+    """Multiprocessors of a device; two for Triton's interpreter."""
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 2
+'''
+
+
 @dataclass(frozen=True)
 class Group:
     """The kernels of one fused attend: a name, the programs in order, the values they leave."""
@@ -100,7 +107,7 @@ def print_module(
     names = Names()
     for group in groups:
         own: list[Kernel] = []
-        for program in group.programs:
+        for program in (q for p in group.programs for q in (p, *p.banded)):
             own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.axes[0] in features}
             name = names.fresh(f"{program.name}_kernel")
             config = override.get(name) if isinstance(override, Mapping) else override
@@ -128,6 +135,7 @@ def print_module(
         *([_DESCRIBED.strip() + "\n"] if any(k.descriptors or k.made for k in kernels) else []),
         *([_SCRATCH.strip() + "\n"] if any(k.made for k in kernels) else []),
         *([_FAR.strip() + "\n"] if any(k.far for k in kernels) else []),
+        *([_PROCESSORS.strip() + "\n"] if any(k.persistent for k in kernels) else []),
         *(launch.text for launch in launches),
     ]
     text = "\n\n".join(part for part in parts if part)
@@ -150,7 +158,8 @@ def _loops(kernel: Kernel) -> str:
     rows = ", ".join(program.dim(program.owner).axes)
     grid = f", at each position of {', '.join(program.grid)}" if program.grid else ""
     loops = any(isinstance(s, TileLoop) for s in statements(program.body))
-    return f"a program takes a tile of {rows}{grid}{'; no value of a pair leaves it' if loops else ''}"
+    taken = "tiles" if kernel.persistent else "a tile"
+    return f"a program takes {taken} of {rows}{grid}{'; no value of a pair leaves it' if loops else ''}"
 
 
 def _config_text(configs: Mapping[str, dict[str, int | str]]) -> str:

@@ -17,13 +17,16 @@ LANES = 8
 class Style:
     """descriptors: "" (pointers), "host" (arguments), or "inside" (made by the kernel). rest: stages of the loops over partial
     tiles, 0 as the others. lanes: whether sums over the keys of a row are kept by column (see `partial_sums`). special: warps of
-    the form for lengths that fill their tiles, 0 for none. order, fast_tanh: as in `Config`."""
+    the form for lengths that fill their tiles, 0 for none. stored: results are written through descriptors.
+    order, persistent, fast_tanh: as in `Config`."""
 
     descriptors: str = ""
     rest: int = 0
     lanes: bool = False
     special: int = 0
     order: int = 0
+    stored: bool = False
+    persistent: int = 0
     fast_tanh: bool = False
 
 
@@ -33,7 +36,8 @@ def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style
     lanes = target == "interpreter" or (bits == 16 and target.startswith("cuda:") and int(target[5:]) < 100)
     special = config.special if kind or target == "interpreter" else 0
     fast = config.fast_tanh and not target.startswith("hip")
-    return Style(kind, config.rest, lanes and not special, special, config.order, fast)
+    stored = config.stored and descriptors
+    return Style(kind, config.rest, lanes and not special, special, config.order, stored, config.persistent, fast)
 
 
 def only_bounds(program: Program) -> tuple[TileLoop, TileLoop] | None:

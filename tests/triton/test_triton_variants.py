@@ -40,8 +40,15 @@ VARIANTS = {
     "inside": replace(SMALL, inside=True),
     "pointers": replace(SMALL, described=False),
     "one stage for the rest": replace(SMALL, rest=1),
-    "last tile first": replace(SMALL, order=1),
+    "longest tile first": replace(SMALL, order=1),
     "heads first": replace(SMALL, order=2, inside=True),
+    "groups of heads": replace(SMALL, order=3),
+    "stored": replace(SMALL, stored=True),
+    "stored, descriptors inside": replace(SMALL, stored=True, inside=True),
+    "stored, operands by pointers": replace(SMALL, stored=True, described=False),
+    "persistent": replace(SMALL, persistent=1),
+    "persistent, all of them": replace(SMALL, persistent=3, order=2, stored=True),
+    "persistent, groups of heads": replace(SMALL, persistent=2, order=3, described=False),
     "special": replace(SMALL, special=4),
 }
 
