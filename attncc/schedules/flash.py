@@ -60,9 +60,9 @@ def lower(
     other sizes, as of twin axes.
     """
     if stage.keyed:
-        from .keyed import KeyedFlash
+        from .keyed import lower_keyed
 
-        return verify(KeyedFlash(stage, arrays, acc, sizes or {}).program())
+        return lower_keyed(stage, arrays, acc, sizes or {})
     return verify(Flash(stage, arrays, acc, sizes or {}).program())
 
 

@@ -1,49 +1,129 @@
 """Keyed sums in the flash schedule: what a stage adds, pair by pair, to an element that a key of the pair chooses.
 
-    rows are dealt out over shares; each share has an array of its own, which starts as 0
-    for each tile of rows of a share:  for each tile of keys:  array[share, key] += term
-    the caller sums the shares
+    parts         rows are dealt out over shares; each share has an array of its own, which starts as 0
+                  for each tile of rows of a share:  for each tile of keys:  array[share, key] += term
+                  the caller sums the shares
+    owner-band    a program owns a band of the elements, so there is one array and nothing to sum
+                  for each tile of rows:  for each tile of keys with a pair in the band:  array[band, key - first of the band] += term
+    atomic        tiles of rows run at once and add to one array atomically: only a caller's wish chooses this form
 
-The owners of one share run one after the other, so nothing is added to at the same time: the result depends on tile sizes and
-the number of shares, both functions of the shapes, and never on timing. The arrays together are as large as the backend allows:
-more shares keep more of the machine busy, one share is the least.
+In the first two the tiles of one program run one after the other, so nothing is added to at the same time: the result depends on
+tile sizes and the number of programs, both functions of the shapes, and never on timing. The arrays of the shares together are at
+most as large as the largest operand. `tile.bands` says which of the two runs for the sizes of a call.
+
+Bands are legal where the mask analysis turns "the key lies in the band" into a range of keys for each tile of rows: keys that are
+sums of positions and scalars, their absolute values, minima and maxima. Keys read from data have none, nor have stages with several
+kinds of keys or with a list of tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import reduce
 
-from ..ir.expr import Expr, Index
+from ..ir.expr import ZERO, Apply, Const, Expr, Index, Size, axes_of, conjoin
 from ..ir.pairs import Keyed, PairStage, Term
-from ..tile.nodes import Arg, Program, Store
+from ..passes.masks import Search, analyse
+from ..tile.bands import least, product
+from ..tile.nodes import Arg, Bands, Program, Store
+from ..tile.verify import verify
 from .body import Body
 from .dilate import inside_rows
 from .flash import Flash
+from .lists import by_data
 from .place import Scope
 
-SHARE = "share"
+SHARE, BAND = "share", "band"
+
+Arrays = Mapping[str, tuple[str, ...]]
+
+
+def lower_keyed(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]) -> Program:
+    """The tile program of a stage with keyed sums by parts, and in its `banded` those by bands where they are legal."""
+    parts = KeyedFlash(stage, arrays, acc, sizes).program()
+    cut = [banded_stage(replace(stage, keyed=(k,)), arrays, sizes) for k in stage.keyed]
+    banded = [verify(KeyedFlash(s, arrays, acc, sizes, b).program()) for s, b in (c for c in cut if c is not None)]
+    return verify(replace(parts, banded=tuple(banded) if len(banded) == len(stage.keyed) else ()))
+
+
+def lower_atomic(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]) -> Program:
+    """The tile program of a stage with keyed sums whose tiles of rows run at once, and add atomically."""
+    return verify(KeyedFlash(stage, arrays, acc, sizes, atomic=True).program())
+
+
+def banded_stage(stage: PairStage, arrays: Arrays, sizes: Mapping[str, Expr]) -> tuple[PairStage, Bands] | None:
+    """The stage of one band of its keyed sum, None where bands are not legal."""
+    keys, keyed = stage.keys[0], stage.keyed[0]
+    if len(stage.keys) != 1 or keys.repeat or by_data(keys.mask, (*stage.rows, *keys.axes)):
+        return None
+    taken = {a for axes in (*arrays.values(), stage.rows, stage.grid, keys.axes, keyed.axes) for a in axes}
+    band = _fresh(taken, BAND)
+    for n, (over, at) in enumerate(zip(keyed.axes, keyed.index, strict=True)):
+        inside = _fresh(taken | {band}, f"{over}_in_{band}")
+        first = Apply("mul", (Index(band), Size(inside)))
+        here = Apply("and", (Apply("le", (first, at)), Apply("lt", (at, Apply("add", (first, Size(inside)))))))
+        if over in stage.grid or not _bounds(here, stage, band, sizes):
+            continue
+        mask = here if keys.mask is None else conjoin([keys.mask, here])
+        axes = (*keyed.axes[:n], band, inside, *keyed.axes[n + 1 :])
+        index = (*keyed.index[:n], Index(band), Apply("sub", (at, first)), *keyed.index[n + 1 :])
+        count = Apply("cdiv", (Size(over), Const(least(len(keys.axes)))))
+        note = f"a program owns a band of {over} and visits the tiles of pairs that may fall into it"
+        made = replace(
+            stage,
+            name=f"{stage.name}_{keyed.name}_bands",
+            grid=(*stage.grid, band),
+            keys=(replace(keys, mask=mask),),
+            keyed=(Keyed(keyed.sum, axes, index),),
+            notes=(*stage.notes, note),
+        )
+        return made, Bands(band, inside, over, count)
+    return None
+
+
+def _bounds(here: Expr, stage: PairStage, band: str, sizes: Mapping[str, Expr]) -> bool:
+    """Whether the tiles of keys that a tile of rows visits for a band are fewer than all, in closed form."""
+    plan = analyse(here, stage.rows, stage.keys[0].axes, sizes, split=False)
+    ends: list[Expr] = []
+    for level in plan.forward.levels:
+        ends += [e for x in level.extents for e in (x.lo, x.hi)]
+        ends += [e for s in level.statements for e in ((s.low, s.high, s.cond) if isinstance(s, Search) else (s.expr,))]
+    return not plan.opaque and any(band in axes_of(e) for e in ends)
 
 
 class KeyedFlash(Flash):
-    """Lowers a stage with keyed sums."""
+    """Lowers a stage with keyed sums. bands: what it owns of its one sum. atomic: as `lower_atomic`."""
 
     def __init__(
-        self, stage: PairStage, arrays: Mapping[str, tuple[str, ...]], acc: frozenset[str], sizes: Mapping[str, Expr]
+        self,
+        stage: PairStage,
+        arrays: Arrays,
+        acc: frozenset[str],
+        sizes: Mapping[str, Expr],
+        bands: Bands | None = None,
+        atomic: bool = False,
     ) -> None:
         super().__init__(stage, arrays, acc, sizes, inside_rows(tuple(k.sum for k in stage.keyed), stage.rows))
-        self.share = SHARE
         taken = {a for axes in arrays.values() for a in axes} | {a for k in stage.keyed for a in k.axes}
-        while self.share in taken | {*stage.rows, *stage.grid}:
-            self.share += "_"
+        self.bands = bands
+        self.share = "" if atomic else _fresh(taken | {*stage.rows, *stage.grid}, SHARE)
+        groups = () if self.split is None or atomic else tuple(self.split.groups.values())
+        self.extra = (*((self.share,) if self.share else ()), *groups)
+        """Axes along which a sum has an array of its own: programs of different groups of a dilated axis meet in an element."""
 
     def fill(self, number: int, scope: Scope, mask: Expr | None) -> None:
         _Body(self, self.stage.keys[number], number, scope, mask).emit()
 
     def program(self) -> Program:
         made = super().program()
-        sums = tuple(Arg(k.name, (self.share, *k.axes), "float", "sum", True) for k in self.stage.keyed)
-        return replace(made, args=(*made.args, *sums), grid=(*made.grid, self.share), shares=self.share)
+        role = "sum" if self.share else "atomic"
+        sums = tuple(Arg(k.name, (*self.extra, *k.axes), "float", role, True) for k in self.stage.keyed)
+        made = replace(made, args=(*made.args, *sums))
+        if not self.share:
+            return made
+        most = Apply("floordiv", (_largest(made), Apply("max", (Const(1), reduce(_plus, (product(a.axes[1:]) for a in sums))))))
+        return replace(made, grid=(*made.grid, self.share), shares=self.share, most=most, bands=self.bands)
 
 
 class _Body(Body):
@@ -59,5 +139,22 @@ class _Body(Body):
     def _give(self, term: Term, keyed: Keyed) -> None:
         """Every pair of a tile added to its element."""
         tile = self._tile(term, "sum")
-        index = (Index(self.flash.share), *(self.place.expr(x, self.scope) for x in keyed.index))
+        index = (*(Index(a) for a in self.flash.extra), *(self.place.expr(x, self.scope) for x in keyed.index))
         self.scope.body.append(Store(keyed.name, index, tile, self.pair, add=True))
+
+
+def _fresh(taken: set[str], name: str) -> str:
+    while name in taken:
+        name += "_"
+    return name
+
+
+def _largest(program: Program) -> Expr:
+    """The number of elements of the largest operand."""
+    axes = dict.fromkeys(a.axes for a in program.args if a.role == "in" and a.kind == "float")
+    kept = [a for a in axes if not any(set(a) < set(b) for b in axes)]
+    return reduce(lambda a, b: Apply("max", (a, b)), map(product, kept), ZERO)
+
+
+def _plus(a: Expr, b: Expr) -> Expr:
+    return Apply("add", (a, b))

@@ -237,6 +237,17 @@ class TileList:
 
 
 @dataclass(frozen=True, slots=True)
+class Bands:
+    """Ranges of the axis `over` of sums: position n along the grid axis `axis` owns the elements from n * |inside| on, |inside| of them.
+    Args of role `sum` have (axis, inside) in the place of `over`, the last band may overhang it. most: how many are worth while."""
+
+    axis: str
+    inside: str
+    over: str
+    most: Expr
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """One kernel: `body` runs for every position of the grid axes and every tile of the dim `owner` ("": the grid alone).
 
@@ -245,7 +256,10 @@ class Program:
     made: axes that no array has, with their sizes.
     kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`, `apply`.
     notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
-    of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis.
+    of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis. Beside it they have
+    those of `made` in the grid: what they hold along both is summed by the caller. most: the most shares that memory allows (None: as
+    many as a target likes).
+    bands: of sums, one for each program; then there is one share. banded: programs for the same sums, one for each of them, that own bands.
     """
 
     name: str
@@ -262,6 +276,9 @@ class Program:
     made: tuple[tuple[str, Expr], ...] = ()
     sweep: str = ""
     carry: tuple[Init, ...] = ()
+    most: Expr | None = None
+    bands: Bands | None = None
+    banded: tuple[Program, ...] = ()
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

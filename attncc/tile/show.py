@@ -23,6 +23,7 @@ def show(program: Program) -> str:
     """The whole program."""
     grid = f", for each {', '.join(program.grid)}" if program.grid else ""
     grid += f", tiles shared out over {program.shares}" if program.shares else ""
+    grid += f", each owns a band of {program.bands.over}" if program.bands else ""
     grid += f", one tile after the other, {program.sweep}" if program.sweep else ""
     lines = [f"kernel {program.name}: a tile of {', '.join(program.dim(program.owner).axes)}{grid}"]
     for dim in program.dims:

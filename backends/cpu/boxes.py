@@ -14,6 +14,8 @@ from functools import partial
 from itertools import product
 from math import ceil, prod
 
+from attncc.ir.sizes import scalar
+from attncc.tile import bands
 from attncc.tile.nodes import Dim, Dot, Program, statements
 
 from .visits import Unknown, visits
@@ -73,15 +75,39 @@ for_matrix_unit = partial(choose, unit=MATRIX)
 
 def sweeps(programs: Sequence[Program], sizes: Mapping[str, int]) -> bool:
     """Whether sweeps, which are one piece of work at each grid position, give every processor of the machine something to do."""
-    return all(prod(sizes[a] for a in p.grid) >= (os.cpu_count() or 1) for p in programs if p.sweep)
+    return all(prod(sizes[a] for a in p.grid) >= processors() for p in programs if p.sweep)
 
 
 def shares(program: Program, sizes: Mapping[str, int]) -> int:
     """Over how many shares the tiles of a grid position are dealt out: as many as give every processor of the machine something to
-    do."""
+    do, and as memory allows; one where programs own bands."""
+    if program.bands is not None:
+        return 1
     heads = prod(sizes[a] for a in program.grid if a != program.shares)
     tiles = prod(-(-sizes[a] // KEYS) for a in program.dim(program.owner).axes)
-    return max(1, min(tiles, (os.cpu_count() or 1) // max(1, heads)))
+    most = tiles if program.most is None else int(scalar(program.most, sizes))
+    return max(1, min(tiles, most, processors() // max(1, heads)))
+
+
+def by_bands(program: Program, sizes: Mapping[str, int]) -> bool:
+    """Whether bands of sums are cheaper than shares for the sizes of a call."""
+    return bool(program.banded) and bool(scalar(bands.cheaper(program, processors()), sizes))
+
+
+def dealt(program: Program, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of the axes that deal out a program's sums: of shares, bands, and what a band holds."""
+    if not program.shares:
+        return {}
+    out = {program.shares: shares(program, sizes)}
+    if program.bands is not None:
+        number = int(scalar(bands.count(program, processors()), sizes))
+        out |= {program.bands.axis: number, program.bands.inside: -(-sizes[program.bands.over] // number)}
+    return out
+
+
+def processors() -> int:
+    """Those of the machine, whatever a process may use of them: results must not depend on that."""
+    return os.cpu_count() or 1
 
 
 def _owners(dim: Dim, sizes: Mapping[str, int], strip: int, program: Program) -> Iterator[dict[str, int]]:

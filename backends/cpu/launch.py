@@ -41,6 +41,8 @@ class Launch:
             if a.role != "in"
         ]
         self.program, self.sizes, self.boxes = program, sizes, boxes
+        bands = program.bands
+        self.banded = [(a.name, a.axes.index(bands.axis), sizes[bands.over]) for a in program.args if bands and a.role == "sum"]
         self.pointers = ctypes.c_void_p * len(self.order)
         self.strides = ctypes.c_long * sum(len(a.axes) for a in kernel.arrays)
         self.rest = (
@@ -71,6 +73,8 @@ class Launch:
         )
         if failed:
             raise MemoryError(f"no memory for the tiles of {self.name}")
+        for name, at, size in self.banded:
+            made[name] = made[name].flatten(at, at + 1).narrow(at, 0, size)
 
 
 def _longs(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_long]:

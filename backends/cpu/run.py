@@ -66,7 +66,8 @@ class Runner:
     @staticmethod
     def chosen(step: Fused, sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
         """The kernels of a step that run for the sizes of a call."""
-        return step.chosen(sizes, swept=step.right is not None and boxes.sweeps(step.right.swept, sizes))
+        found = step.chosen(sizes, swept=step.right is not None and boxes.sweeps(step.right.swept, sizes))
+        return tuple(q for p in found for q in (p.banded if boxes.by_bands(p, sizes) else (p,)))
 
     def launches(self, step: Fused, sizes: Mapping[str, int], dtype: torch.dtype) -> tuple[Launch, ...]:
         """The kernels of a step in order, for the sizes of a call."""
@@ -75,8 +76,7 @@ class Runner:
         if known is None:
             loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
             for program in (*step.definitions, *self.chosen(step, sizes)):
-                if program.shares:
-                    found[program.shares] = boxes.shares(program, found)
+                found |= boxes.dealt(program, found)
                 made.append(loaded.launch(program, found, dtype))
             known = _bounded(self._launches)[key] = tuple(made)
         return known
@@ -125,9 +125,9 @@ class _Run(Steps):
         for one in self.runner.launches(step, self.sizes, self.dtype):
             one(self.arrays, made)
         axes = {v.name: v.axes for v in step.values}
-        for name in axes:  # shares of keyed sums, and one share where the other order of mixing has several
+        for name in axes:  # shares (and groups) of keyed sums, and one share where the other order of mixing has several
             extra = made[name].dim() - len(axes[name])
-            made[name] = made[name].sum(0) if extra > 0 else made[name].unsqueeze(0) if extra < 0 else made[name]
+            made[name] = made[name].sum(tuple(range(extra))) if extra > 0 else made[name].unsqueeze(0) if extra < 0 else made[name]
         return made
 
 

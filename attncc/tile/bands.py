@@ -1,0 +1,69 @@
+"""How sums by key are dealt out to programs: a rule in sizes, the same for every target.
+
+    parts         rows are dealt out over shares, each with an array of its own; the arrays together are at most as large as the largest
+                  operand, so a large table leaves few shares, and a small grid with few shares leaves most of a machine idle
+    owner-band    each program owns a band of the table's elements and visits the tiles of pairs that may fall into it: one array, no
+                  shares; bands as wide as two tiles make it visit twice the tiles that parts does
+
+So a table is cut into bands where that keeps more than twice as many processors at work (for each table of the program): where the
+memory of parts would leave too few shares. Both are deterministic.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from ..ir.expr import ONE, Apply, Const, Expr, Size
+from .nodes import Program
+
+OVERHEAD = 2
+"""Tiles that a table's bands visit, for one that parts visits."""
+ROWS = 64
+"""Rows of a tile, about."""
+
+
+def product(axes: tuple[str, ...]) -> Expr:
+    """The number of positions along some axes together."""
+    return reduce(lambda a, b: Apply("mul", (a, b)), map(Size, axes)) if axes else ONE
+
+
+def least(axes: int) -> int:
+    """How wide a band is at least: two tiles along one of so many axes of a box."""
+    return 2 * round(ROWS ** (1 / axes))
+
+
+def heads(program: Program) -> Expr:
+    """Grid positions beside shares and bands, at least 1."""
+    inner = {program.shares, program.bands.axis if program.bands is not None else ""}
+    return _max(ONE, product(tuple(a for a in program.grid if a not in inner)))
+
+
+def count(program: Program, processors: int) -> Expr:
+    """How many bands keep so many processors at work."""
+    assert program.bands is not None
+    return _max(ONE, _min(program.bands.most, _cdiv(Const(processors), heads(program))))
+
+
+def cheaper(program: Program, processors: int) -> Expr:
+    """Whether the program is run by its bands."""
+    assert program.banded and program.most is not None
+    rows = _cdiv(product(program.dim(program.owner).axes), Const(ROWS))
+    parts = _busy(processors, Apply("mul", (heads(program), _max(ONE, _min(rows, program.most)))))
+    bands = reduce(_min, (_busy(processors, Apply("mul", (heads(p), count(p, processors)))) for p in program.banded))
+    return Apply("lt", (Apply("mul", (Const(OVERHEAD * len(program.banded)), parts)), bands))
+
+
+def _busy(processors: int, programs: Expr) -> Expr:
+    return _min(Const(processors), programs)
+
+
+def _max(a: Expr, b: Expr) -> Expr:
+    return a if a == b else Apply("max", (a, b))
+
+
+def _min(a: Expr, b: Expr) -> Expr:
+    return Apply("min", (a, b))
+
+
+def _cdiv(a: Expr, b: Expr) -> Expr:
+    return Apply("cdiv", (a, b))
