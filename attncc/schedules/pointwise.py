@@ -70,16 +70,19 @@ def inlined(keys: Keys, expr: Expr) -> Expr:
 
 
 def gates(keys: Keys, terms: Iterable[Expr]) -> frozenset[str]:
-    """Lets that end a term where they are 0, so that masking them masks the term."""
+    """Lets that end a term where they are 0, so that masking them masks the term; of lets that end one another, the first."""
     terms, products = list(terms), {p.name for p in keys.products}
     of_pairs = [name for name, body in keys.lets if values_in(inlined(keys, body)) & products]
-    return frozenset(name for name in of_pairs if any(vanishes(keys, t, name) for t in terms))
+    found = [name for name in of_pairs if any(vanishes(keys, t, name) for t in terms)]
+    bodies = dict(keys.lets)
+    return frozenset(name for name in found if not any(vanishes(keys, bodies[name], o) for o in found if o != name))
 
 
 def vanishes(keys: Keys, expr: Expr, gate: str) -> bool:
     """Whether an expression is 0 where the let `gate` is, without infinity times 0: what stands beside the gate is made of
     products and of values that the gate does not read (it may subtract an infinite one)."""
     inside = set(walk(inlined(keys, value(gate))))
+    lets = dict(keys.lets)
 
     def finite(e: Expr) -> bool:
         if isinstance(e, Read):
@@ -89,7 +92,7 @@ def vanishes(keys: Keys, expr: Expr, gate: str) -> bool:
     def zero(e: Expr) -> bool:
         match e:
             case Read():
-                return value_name(e) == gate
+                return value_name(e) == gate or (value_name(e) in lets and zero(lets[value_name(e)]))
             case Apply("mul", (a, b)):
                 return (zero(a) and (zero(b) or finite(b))) or (zero(b) and finite(a))
             case Apply("add" | "sub", (a, b)):
