@@ -55,11 +55,12 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A condition on sizes (`require`) or, with data true, on tensor values (`assume`)."""
+    """A condition on sizes (`require`) or, with data true, on tensor values (`assume`). what: the error, where the text is none."""
 
     cond: Expr
     data: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
+    what: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

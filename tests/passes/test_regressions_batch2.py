@@ -86,11 +86,11 @@ def test_a_primed_axis_of_a_called_patterns_output_is_bound_inside_it() -> None:
 
 
 def test_an_axis_bound_by_one_argument_is_bound_for_the_next() -> None:
-    """q binds h and d; k has its keys in front of them, which are then all that is left for j."""
+    """q binds i to n, beside h and d; k has its keys in front of them, which are then all that is left for j."""
     op = attncc.compile("""
         pattern f(x[n, (u w)]; heads: int) -> o[n, (u w)] where u = heads {
           k = 2 * x
-          o = core(x, k, k)
+          o = core[h = u, d = w](x, k, k)
         }
         pattern core(q[i, h, d], k[h, j, d], v[h, j, d]) -> o[i, h, d] {
           attend o over j { score dot(q, k)  normalize softmax  mix v }

@@ -7,18 +7,19 @@ from contextlib import suppress
 from typing import Any
 
 from ...errors import AttnError, AttnNameError, AttnTypeError, Span
-from ...ir.expr import Expr, Index, axes_of, kind_of, substitute
+from ...ir.expr import Expr, axes_of, kind_of
 from ...ir.nodes import Assign, Cotangent
 from ...ir.nodes import Call as CallNode
 from ...language import tree
 from .arguments import Arguments
+from .binding import told
 from .expressions import name_text, to_expr, value
 from .functions import FUNCTIONS, name_of
 from .names import descend
 from .params import bind_params
 from .reads import axis_of
 from .scope import Scope, reference
-from .signatures import InputSpec, expand_inputs, gather
+from .signatures import expand_inputs, gather
 from .statements import Returned, run
 from .use import Use
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Several, Value, is_static
@@ -35,7 +36,7 @@ def _(node: tree.Call, scope: Scope) -> Value:
     if scope.depth > MAX_DEPTH:
         raise AttnTypeError(f"calls are nested more than {MAX_DEPTH} deep", node.span, "a definition must not call itself")
     if isinstance(node.fn, tree.Bracket):
-        for item in descend(node.fn.items):
+        for item in descend(tuple(i.right if isinstance(i, tree.Bind) else i for i in node.fn.items)):
             found = scope.names.get(item.plain or "") if isinstance(item, tree.Name) else None
             if isinstance(found, Absent):  # an axis that only an absent input has
                 return found
@@ -248,10 +249,7 @@ def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
     from .inline import inline
     from .overloads import choose, literals
 
-    if isinstance(node.fn, tree.Bracket):
-        raise AttnTypeError(
-            "a pattern takes no axes in brackets: they bind by name", node.fn.span, "rename an argument's axis at use: k[i = j]"
-        )
+    axes = told(scope, name, node.fn if isinstance(node.fn, tree.Bracket) else None)
     known = {n for p in scope.library.patterns[name] for n in _param_names(scope, p)}
     arguments = Arguments(scope, node, known)
     keys = {n for decl in scope.library.patterns[name] for n in literals(decl)}
@@ -260,7 +258,7 @@ def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
     given = arguments.params(sorted(known))
     literal = {n: v for n, (v, _) in given.items() if is_static(v) and (n in arguments.named or n in keys)}
     decl = choose(scope.library, name, literal, node.span, strict=False)
-    outputs = inline(scope, decl, arguments, node.span)
+    outputs = inline(scope, decl, arguments, axes, node.span)
     return outputs[0] if len(outputs) == 1 else Several(tuple(outputs), called=True)
 
 
@@ -273,91 +271,3 @@ def _param_names(scope: Scope, decl: tree.Pattern) -> list[str]:
     with suppress(AttnError):  # a family may run over a parameter that only the call itself gives
         out.extend(gather(probe, decl.params, decl.inputs, ()).params)
     return out
-
-
-def bind_axes(
-    scope: Scope, inner: Scope, specs: list[tuple[InputSpec, list[tuple[str, Any]], Expr]], span: Span
-) -> dict[str, Expr]:
-    """Bind a called pattern's axes to the caller's, argument by argument; give each argument under its final axes.
-
-    An axis binds to the caller's axis of the same name, else to what an earlier argument has bound it to; what is left on both
-    sides binds in order; axes of an argument beyond its signature ride along as batch. Two formal axes that meet the same axis of
-    the caller are kept apart by a primed copy.
-    """
-    out: dict[str, Expr] = {}
-    owner: dict[str, str] = {}
-    lifted: dict[str, None] = {}
-    for spec, leaves, actual in specs:
-        free = list(axes_of(actual))
-        pairs: list[tuple[str, tuple[str, ...]]] = []
-        loose: list[str] = []
-        for leaf, kind in leaves:
-            atoms = _match(scope, inner, leaf, kind, free)
-            if atoms is None:
-                loose.append(leaf)
-            else:
-                pairs.append((leaf, atoms))
-                free = [a for a in free if a not in atoms]
-        for leaf in tuple(loose):  # an axis that an earlier argument has bound is the same one here, where this argument has it
-            atom = owner.get(f"{leaf}/0", "")
-            atom = inner.copies.get(atom, atom)
-            if atom in free and f"{leaf}/1" not in owner:
-                pairs.append((leaf, (atom,)))
-                loose.remove(leaf)
-                free.remove(atom)
-        if loose and len(loose) == len(free):
-            pairs.extend((leaf, (atom,)) for leaf, atom in zip(loose, free, strict=True))
-            free = []
-        elif loose:
-            have = ", ".join(axes_of(actual)) or "no axes"
-            raise AttnTypeError(
-                f"argument '{spec.name}' has no axis '{loose[0]}' (it has {have})",
-                span,
-                f"rename at use, {spec.name}[i = {loose[0]}], or declare the axis",
-            )
-        at: dict[str, Expr] = {}
-        for leaf, atoms in pairs:
-            final = []
-            for n, atom in enumerate(atoms):
-                key = f"{leaf}/{n}"
-                if key in owner:
-                    final.append(owner[key])
-                    if owner[key] != atom:
-                        at[atom] = Index(owner[key])
-                    continue
-                taken = {v for k, v in owner.items()}
-                use = atom
-                if atom in taken:
-                    use = scope.builder.axis(atom, scope.builder.axes[atom].size or _size(atom), scope.builder.axes[atom].parts)
-                    at[atom] = Index(use)
-                    inner.copies[use] = atom
-                owner[key] = use
-                final.append(use)
-            inner.names[leaf] = AxisRef(leaf, tuple(final))
-        lifted.update(dict.fromkeys(free))
-        out[spec.name] = substitute(actual, at) if at else actual
-    inner.lifted = tuple(dict.fromkeys((*scope.lifted, *lifted)))
-    return out
-
-
-def _size(atom: str) -> Expr:
-    from ...ir.expr import Size
-
-    return Size(atom)
-
-
-def _match(scope: Scope, inner: Scope, leaf: str, kind: Any, free: list[str]) -> tuple[str, ...] | None:
-    """The atoms that a formal axis binds to: the caller's axis or product of that name, or a direct sum that fits."""
-    found = kind if isinstance(kind, AxisRef) else scope.find_axis(leaf)
-    if isinstance(found, AxisRef) and all(a in free for a in found.atoms):
-        return found.atoms
-    if not isinstance(kind, tuple):
-        return (leaf,) if leaf in free else None
-    for atom in free:  # a direct sum with as many parts, of as many factors each
-        parts = scope.builder.axes[atom].parts
-        if len(parts) == len(kind) and all(len(names) in (1, len(part)) for names, part in zip(kind, parts, strict=True)):
-            for names, part in zip(kind, parts, strict=True):
-                for name, atoms in zip(names, [part] if len(names) == 1 else [(a,) for a in part], strict=True):
-                    inner.names.setdefault(name, AxisRef(name, atoms))
-            return (atom,)
-    return None

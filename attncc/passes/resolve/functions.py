@@ -82,7 +82,9 @@ def reduce(scope: Scope, use: Use) -> Value:
         if isinstance(first, list) and len(use.args) == 1:
             lists: dict[str, Callable[..., Value]] = {"sum": sum, "max": max, "min": min, "any": any, "all": all}
             if use.name not in lists or not all(is_number(item) for item in first):
-                raise AttnTypeError(f"'{use.name}' does not take this list", use.span, f"of a list of numbers: {', '.join(lists)}")
+                raise AttnTypeError(
+                    f"'{use.name}' does not take this list", use.span, f"of a list of numbers: {', '.join(lists)}"
+                )
             if not first and use.name in ("max", "min"):
                 raise AttnValueError(f"'{use.name}' of an empty list", use.span)
             return lists[use.name](first)

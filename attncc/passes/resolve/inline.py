@@ -8,7 +8,7 @@ from ...errors import AttnAbsentError, AttnTypeError, Span
 from ...ir.expr import Expr, Index, Read, axes_of, substitute
 from ...language import tree
 from .arguments import Arguments
-from .calls import bind_axes
+from .binding import Actual, Binding, Told
 from .declared import absent_axes, is_on
 from .expressions import static, static_bool, to_expr
 from .layouts import AxisMaker, leaves
@@ -21,19 +21,22 @@ from .signatures import InputSpec, expand_inputs, gather, register_wheres
 from .statements import run
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Value
 
+Given = tuple[InputSpec, dict[str, Any], Expr, Span]
+"""An input that is there: its spec, the values of its family indices, the argument and where that stands."""
 
-def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -> list[Value]:
-    """Resolve a called pattern in place; its outputs in order, absent ones included."""
+
+def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, axes: Told, span: Span) -> list[Value]:
+    """Resolve a called pattern in place, under axes bound to the caller's; its outputs in order, absent ones included."""
     inner = Scope(scope.builder, scope.library, axis_names=axes_in(scope.library, decl), depth=scope.depth + 1, where=decl.name)
     sig = gather(inner, decl.params, decl.inputs, decl.where)
     given = arguments.params(list(sig.params))
     bind_params(inner, sig.params, {n: (v, s) for n, (v, s) in given.items()})
     equations = register_wheres(inner, sig)
-    actuals: list[tuple[InputSpec, dict[str, Any], Expr]] = []
+    actuals: list[Given] = []
     specs = [spec for spec, _ in expand_inputs(inner, decl.inputs)]
     for spec, env in expand_inputs(inner, decl.inputs):
         off = not is_on(inner, spec)
-        if any(spec.name == other.name for other, _, _ in actuals):
+        if any(spec.name == other.name for other, _, _, _ in actuals):
             continue
         if off and any(s.name == spec.name and is_on(inner, s) for s in specs):
             continue
@@ -45,14 +48,15 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, span: Span) -
             inner.names[spec.name] = Absent(spec.name)
             continue
         e = to_expr(scope, got[0], got[1])
-        actuals.append((spec, env, e if isinstance(e, Read) or not axes_of(e) else scope.store(e, spec.name, got[1])))
+        e = e if isinstance(e, Read) or not axes_of(e) else scope.store(e, spec.name, got[1])
+        actuals.append((spec, env, e, got[1]))
         inner.names[spec.name] = reference(spec.name, (), "float")
     arguments.finish(decl.name)
-    _bind(scope, inner, equations, actuals, span)
+    _bind(scope, inner, equations, actuals, axes)
     maker = AxisMaker(inner, equations)
     maker.bound = {a for v in inner.names.values() if isinstance(v, AxisRef) for a in v.atoms}
     maker.aliases()
-    for spec, env, _ in actuals:
+    for spec, env, _, _ in actuals:
         with scope_env(inner, env):
             maker.dims(spec.decl.dims)
     outs = list(outputs_of(inner, decl))
@@ -86,19 +90,17 @@ def _output_axis(scope: Scope, inner: Scope, leaf: str) -> None:
             todo.extend(a for part in scope.builder.axes[atom].parts for a in part)
 
 
-def _bind(
-    scope: Scope, inner: Scope, equations: list[Any], actuals: list[tuple[InputSpec, dict[str, Any], Expr]], span: Span
-) -> None:
-    inner.ranks = {spec.name: len(axes_of(e)) for spec, _, e in actuals}
+def _bind(scope: Scope, inner: Scope, equations: list[Any], actuals: list[Given], axes: Told) -> None:
+    own = {spec.name: [a for a in axes_of(e) if a not in scope.lifted] for spec, _, e, _ in actuals}
+    inner.ranks = {name: len(found) for name, found in own.items()}
     for kind, where in equations:
         if kind == "rank":
             name = where.left.args[0].value.plain
             rank = static(inner, where.right, "the rank of a pack")
             inner.names[name] = PackOf(tuple(AxisRef(f"{name}{n}", ()) for n in range(rank)))
-    sums, products = (
-        {},
-        {},
-    )  # r = n ++ k binds to a direct sum of the caller; n = (r s) factor by factor, to a product of that name
+    # r = n ++ k binds to a direct sum of the caller; n = (r s) factor by factor, to a product of that name
+    sums: dict[str | None, tuple[tuple[str | None, ...], ...]] = {}
+    products: dict[str | None, list[str]] = {}
     for kind, where in equations:
         if kind != "axis" or not isinstance(where.left, tree.Name):
             continue
@@ -118,21 +120,21 @@ def _bind(
             return [(f, AxisRef(f, (atom,))) for f, atom in zip(products[leaf], here.atoms, strict=True)]
         return [(f, None) for f in products[leaf]]
 
-    specs: list[tuple[InputSpec, list[tuple[str, Any]], Expr]] = []
-    for spec, env, e in actuals:
+    formals: list[Actual] = []
+    for spec, env, e, span in actuals:
         with scope_env(inner, env):
             found = leaves(inner, spec.decl.dims)
         packs = [leaf for leaf, _ in found if leaf.startswith("*")]
         if packs:
-            rank = len(axes_of(e)) - sum(1 for leaf, _ in found if not leaf.startswith("*"))
+            rank = len(own[spec.name]) - sum(1 for leaf, _ in found if not leaf.startswith("*"))
             rank //= len(packs)
             if rank < 0:
                 raise AttnTypeError(f"argument '{spec.name}' has too few axes", span)
             inner.names[packs[0][1:]] = PackOf(tuple(AxisRef(f"{packs[0][1:]}{n}", ()) for n in range(rank)))
             with scope_env(inner, env):
                 found = leaves(inner, spec.decl.dims)
-        specs.append((spec, [one for leaf, kind in found for one in opened(leaf, kind, e)], e))
-    bound = bind_axes(scope, inner, specs, span)
+        formals.append(Actual(spec, [one for leaf, kind in found for one in opened(leaf, kind, e)], e, span))
+    bound = Binding(scope, inner, axes).bind(formals)
     for name, v in list(inner.names.items()):
         if isinstance(v, PackOf) and v.items and all(isinstance(i, AxisRef) for i in v.items):
             inner.names[name] = PackOf(tuple(inner.names.get(f"{name}{n}", i) for n, i in enumerate(v.items)))
@@ -140,7 +142,7 @@ def _bind(
         base = inner.names.get(name[:-1]) if name.endswith("'") else None
         if isinstance(v, AxisRef) and isinstance(base, AxisRef):
             inner.twins.update(zip(base.atoms, v.atoms, strict=False))
-    for spec, _, _ in actuals:
+    for spec, _, _, _ in actuals:
         inner.names[spec.name] = bound[spec.name]
 
 

@@ -197,7 +197,8 @@ class AxisMaker:
         if axis is not None and axis.size is None and ref.atoms[0] not in stored and not _mentions(found, ref.atoms[0]):
             self.scope.builder.axes[ref.atoms[0]] = replace(axis, size=found)
         elif axis is None or axis.size != found:
-            self.scope.builder.checks.append(Check(Apply("eq", (ref.size(), found)), False, span))
+            what = f"axis '{ref.name}' does not have the size {span.text}"
+            self.scope.builder.checks.append(Check(Apply("eq", (ref.size(), found)), False, span, what))
 
     def sizes(self) -> None:
         """Work out the size equations of `where`."""

@@ -44,7 +44,7 @@ def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | N
         return candidates[0]
     for n, decl in enumerate(candidates):
         if any(_takes(decl) == _takes(o) and _declared(library, decl) == _declared(library, o) for o in candidates[:n]):
-            help = "rename one, or tell them apart by a parameter with one value each: kind: \"a\""
+            help = 'rename one, or tell them apart by a parameter with one value each: kind: "a"'
             raise AttnNameError(f"pattern '{name}' is declared twice", decl.span, help)
     fits = [d for d in candidates if all(given[n] in values for n, values in _takes(d).items() if n in given)]
     keys = {n for d in candidates for n in literals(d)}
