@@ -59,14 +59,14 @@ def test_each_axis_binds_to_the_one_that_is_meant(dims: str, call: str, dim: int
 def test_an_axis_in_doubt_is_an_error_that_says_how_to_name_it(head: str, call: str, words: str) -> None:
     text = f"pattern f({head}) -> y {{ y = sum({call}) }}\n"
     with pytest.raises(attncc.AttnError) as found:
-        compiled(text.replace("▸", "") + SHARES).ir
+        _ = compiled(text.replace("▸", "") + SHARES).ir
     assert words in str(found.value)
     assert (found.value.line, found.value.column) == (1, text.index("▸") + 1)
 
 
 def test_an_error_of_several_left_over_names_them_all_and_the_brackets_to_write() -> None:
     with pytest.raises(attncc.AttnTypeError) as found:
-        compiled("pattern f(x[u, w]) -> y[u, w] { y = shares(x) }\n" + SHARES).ir
+        _ = compiled("pattern f(x[u, w]) -> y[u, w] { y = shares(x) }\n" + SHARES).ir
     assert found.value.help == "say it in brackets, shares[r = .., c = ..](..), each one of u or w"
 
 
