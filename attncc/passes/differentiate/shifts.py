@@ -19,7 +19,7 @@ from ...errors import AttnUnsupportedError
 from ...ir.derivative import FLAT, chain
 from ...ir.expr import Along, Apply, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, sources_of, walk
 from ...ir.graph import live, trim
-from ...ir.nodes import Assign, Attend, Node, Program, Segment, exprs_of, pair_values, used_by
+from ...ir.nodes import Assign, Attend, Node, Pick, Program, Segment, exprs_of, pair_values, used_by
 from ...ir.pairs import value_name, values_in
 from ..fuse import Fusion
 
@@ -223,6 +223,8 @@ def _without_effect(use: Node, shift: _Shift, still: dict[str, Axes]) -> bool:
             case Assign():
                 moved = shift.of(use.expr)
                 return moved is None or (use.name in still and not still[use.name] & set(axes_of(moved)))
+            case Pick():
+                return use.kind != "float"  # a choice has no gradient
     except _Unknown:
         return False
     return False
