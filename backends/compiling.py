@@ -28,9 +28,11 @@ class Compiling:
 
         rows = []
         for step in plan(program, [o.name for o in program.outputs]).steps:
+            if not isinstance(step.node, Attend):
+                continue
             name = next((v.name for v in values_of(step.node)), "attend")
             if isinstance(step, Fused):
                 rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
-            elif isinstance(step.node, Attend):
+            else:
                 rows.append((name, "torch", step.reason))
         return rows

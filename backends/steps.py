@@ -66,9 +66,9 @@ class Steps(ABC):
         """A node on PyTorch; its values are kept in the element type of the call, statistics in the accumulation type."""
         if self.eager is None:
             self.eager, _ = prepare(self.program, self.inputs, self.sizes)
-            for name in self.arrays:
-                if name not in self.eager.values:
-                    self.eager.values[name] = self._named(name)
+        for name in self.arrays:
+            if name not in self.eager.values:
+                self.eager.values[name] = self._named(name)
         execute(self.eager, node, self.program)
         acc = {name for step in self.plan.steps if isinstance(step, Fused) for name in step.acc}
         for value in values_of(node):

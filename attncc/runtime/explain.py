@@ -107,7 +107,7 @@ def _passes(program: Program) -> Iterator[tuple[str, str, str]]:
     made = differentiated(program, outputs)
     forward = made.forward if made is not None else plan(program, outputs)
     for n, step in enumerate(forward.steps):
-        name = label(step.node)
+        name = ", ".join(map(label, step.nodes)) if isinstance(step, Fused) else label(step.node)
         if isinstance(step, Torch):
             yield name, "forward on PyTorch", step.reason
         else:

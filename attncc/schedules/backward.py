@@ -18,7 +18,8 @@ from ..ir.pairs import Final, PairStage
 from ..passes.differentiate import Backward, Derivative, Part, Phase, constant, reads_of, still_values
 from .flash import lower
 from .order import right_order
-from .plan import Fused, Plan, Torch, equal_sizes, plan
+from .plan import Fused, Plan, Torch, equal_sizes, known_features, plan, token_axes
+from .pulls import Token, token_pull
 from .token import lower_definition
 
 
@@ -181,7 +182,8 @@ class _Reverse:
         self.cots = {o.value for o in self.program.outputs if o.name in outputs}
         steps = [(step.node, step.fusion if isinstance(step, Fused) else None) for step in of.forward.steps]
         self.still = still_values(self.program, outputs, steps)
-        self.moves: list[Move | tuple[Fused, Backward, dict[str, str]]] = []
+        self.features, self.tokens = known_features(of.forward.steps), token_axes(of.program)
+        self.moves: list[Move | Token | tuple[Fused, Backward, dict[str, str]]] = []
         self.back: list[tuple[Fused, Derivative, Backward]] = []
         for step, derivative in reversed(list(zip(of.forward.steps, of.derivatives, strict=True))):
             if isinstance(step, Torch):
@@ -222,7 +224,8 @@ class _Reverse:
             used = [n for n in used if not constant(node, n, self.still[node.name])]
         wrt = tuple(sorted(n for n in used if n in self.active and self.kinds.get(n, "float") == "float"))
         if outs and wrt:
-            self.moves.append(Pull(node, outs, wrt, reason))
+            found = token_pull(node, wrt, self.axes, self.of.acc, self.features, self.tokens, self.names) if names is None else None
+            self.moves.append(Pull(node, outs, wrt, reason) if found is None else found)
             self.cots |= set(wrt)
 
     def _fused(self, step: Fused, derivative: Derivative) -> None:
@@ -261,6 +264,8 @@ class _Reverse:
         for move in self.moves:
             if isinstance(move, Pull):
                 out |= used_by(move.node)
+            elif isinstance(move, Token):
+                out |= move.reads
             elif isinstance(move, tuple):
                 step, back, _ = move
                 out |= {n for s in back.stages for n in reads_of(s)}
@@ -288,10 +293,15 @@ class _Reverse:
             if isinstance(derivative, Derivative):
                 arrays |= {d: self.axes[n] for n, d in derivative.grads.items()}
         again = {n for move in self.moves if isinstance(move, Pull) for n in used_by(move.node)}
+        again = again.union(*(move.reads for move in self.moves if isinstance(move, Token)))
         moves: list[Move] = []
         for move in self.moves:
             if isinstance(move, Launch | Pull):
                 moves.append(move)
+                continue
+            if isinstance(move, Token):
+                moves.append(Launch((move.step,), move.grads, move.parts))
+                arrays |= {v.name: v.axes for v in move.step.values} | {grad: self.axes[n] for n, grad in move.grads.items()}
                 continue
             step, back, grads = move
             read = {n for s in back.stages for n in reads_of(s)}

@@ -1,8 +1,8 @@
-"""The plan of a program: which attends become kernels, which nodes run on PyTorch, and why."""
+"""The plan of a program: which attends and definitions become kernels, which nodes run on PyTorch, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import AttnUnsupportedError
@@ -11,8 +11,10 @@ from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..ir.pairs import PairStage
 from ..ir.sizes import scalar
+from ..passes.classify import query_axes
 from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
+from .definitions import runs
 from .flash import lower
 from .order import Right, right_order
 from .token import lower_definition
@@ -28,7 +30,10 @@ class Torch:
 
 @dataclass(frozen=True)
 class Fused:
-    """An attend as kernels: definitions before, stages with their tile programs, definitions after.
+    """An attend as kernels: definitions before, stages with their tile programs, definitions after; or definitions of the program
+    itself, in one kernel.
+
+    node: the attend, or the last of the definitions, of which earlier ones are in `beside`.
 
     right: the same kernels from the right, for calls where that costs less. fusion: what the stages were made from.
 
@@ -37,7 +42,7 @@ class Fused:
     nodes.
     """
 
-    node: Attend
+    node: Attend | Assign
     before: tuple[Assign, ...]
     definitions: tuple[Tiles, ...]
     stages: tuple[PairStage, ...]
@@ -47,6 +52,12 @@ class Fused:
     values: tuple[Value, ...]
     right: Right | None = None
     fusion: Fusion | None = None
+    beside: tuple[Assign, ...] = ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes of the program that this is."""
+        return (*self.beside, self.node)
 
     def chosen(self, sizes: Mapping[str, int], swept: bool = False) -> tuple[Tiles, ...]:
         """The kernels that run for a call's sizes. swept: causal states are carried along in one sweep."""
@@ -108,7 +119,42 @@ def plan(program: Program, outputs: Collection[str]) -> Plan:
                 made += [*step.values, *(Value(a.name, a.axes, a.kind) for a in (step.fusion.before if step.fusion else step.before))]
         for value in made:
             arrays[value.name], kinds[value.name] = value.axes, value.kind
-    return Plan(program, tuple(steps), arrays, kinds)
+    return Plan(program, _with_definitions(program, steps, arrays), arrays, kinds)
+
+
+def _with_definitions(program: Program, steps: Sequence[Step], arrays: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
+    """The steps with definitions as kernels where that is possible: several of the same tokens in one."""
+    features, tokens = known_features(steps), token_axes(program)
+    acc = frozenset(n for s in steps if isinstance(s, Fused) for n in s.acc)
+    out: list[Step] = []
+    items = [s.node if isinstance(s, Torch) and isinstance(s.node, Assign) else s for s in steps]
+    for found in runs(items, arrays, features, acc, tokens):
+        if isinstance(found, Torch | Fused):
+            out.append(found)
+            continue
+        nodes, made = found
+        if isinstance(made, str):
+            out += [Torch(n, made) for n in nodes]
+        else:
+            values = tuple(v for n in nodes for v in values_of(n))
+            out.append(Fused(nodes[-1], (), (made,), (), (), (), frozenset(), values, beside=nodes[:-1]))
+    return tuple(out)
+
+
+def known_features(steps: Collection[Step]) -> tuple[str, ...]:
+    """Axes that products and sums of attends run over: their sizes are known when compiling."""
+    stages = [s for step in steps if isinstance(step, Fused) for s in step.stages]
+    found = [p.over for s in stages for k in s.keys for p in k.products]
+    return tuple(dict.fromkeys([*found, *(x.feature for s in stages for x in s.sums if x.feature)]))
+
+
+def token_axes(program: Program) -> frozenset[str]:
+    """Axes of rows that are queries, and of keys, of some attend: they are long, so they are cut into tiles."""
+    found: set[str] = set()
+    for node in program.nodes:
+        if isinstance(node, Attend):
+            found |= set(query_axes(node)).union(*(s.over for s in node.segments))
+    return frozenset(found)
 
 
 def _steps(program: Program, node: Node, arrays: Mapping[str, tuple[str, ...]]) -> list[Step]:

@@ -1,8 +1,8 @@
 """Matrix products in a score: `sum[d](...)` over a product of row and key factors becomes `Product`s, row and key statistics.
 
-The body of each such sum is multiplied out. A term with row and key factors along d is a product of two operands; a term with one
-side only is a statistic of that side, `|q|^2` or `|k|^2` in a squared distance. Factors without d leave the sum. An operand
-that is not a plain read, and every statistic, is a definition of its own that runs before the attend.
+The body of each such sum is multiplied out where a factor mixes rows and keys. A term with row and key factors along d is a product
+of two operands; a term with one side only is a statistic of that side, `|q|^2` or `|k|^2` in a squared distance. Factors without d
+leave the sum. An operand that is not a plain read, and every statistic, is a definition of its own that runs before the attend.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ def _split(
     if (pair := _distance(red, sides)) is not None:
         shared, row, key = _common(*pair, axis)
         return product([*shared, *shared, _squared_distance(row, key, axis, sides, before, name, found)])
-    expanded = terms(red.body)
+    expanded = _one_sided(red.body, axis, sides) or terms(red.body)
     if expanded is None:
         raise AttnUnsupportedError(f"{what} has too many terms when multiplied out", span)
     total: Expr = ZERO
@@ -159,6 +159,23 @@ def _split(
             part_sum = Size(axis)
         total = add(total, product([*outer, part_sum]))
     return Apply("div", (total, Size(axis))) if red.op == "mean" else total
+
+
+def _one_sided(body: Expr, axis: str, sides: Sides) -> list[list[Expr]] | None:
+    """A body as one term where each of its factors is of the rows or of the keys: (a + b) c is the product of the operands a + b and c.
+    None where a factor mixes both sides, so that it has to be multiplied out."""
+    parts = factors(body)
+    along = [p for p in parts if axis in axes_of(p)]
+    keys = [p for p in along if sides.has_key(p)]
+    if not keys or len(keys) == len(along) or any(not _whole(p, sides) for p in keys):
+        return None
+    return [parts]
+
+
+def _whole(part: Expr, sides: Sides) -> bool:
+    """Whether every read of a factor is of the keys, or of no row."""
+    reads = [e for e in walk(part) if isinstance(e, Read)]
+    return not _row_only(part, sides) and all(_apart(r, sides) and (sides.has_key(r) or not sides.has_row(r)) for r in reads)
 
 
 def _table(rows: list[Expr], keys: list[Expr], axis: str, sides: Sides, before: Before) -> Read | None:
