@@ -5,7 +5,7 @@
                   the caller sums the shares
     owner-band    a program owns a band of the elements, so there is one array and nothing to sum
                   for each tile of rows:  for each tile of keys with a pair in the band:  array[band, key - first of the band] += term
-    atomic        tiles of rows run at once and add to one array atomically: only a caller's wish chooses this form
+    atomic        tiles of rows run at once and add to one array atomically: `tile.bands.atomic`, which only a caller's wish chooses
 
 In the first two the tiles of one program run one after the other, so nothing is added to at the same time: the result depends on
 tile sizes and the number of programs, both functions of the shapes, and never on timing. The arrays of the shares together are at
@@ -26,7 +26,7 @@ from ..ir.expr import ZERO, Apply, Const, Expr, Index, Size, axes_of, conjoin
 from ..ir.pairs import Keyed, PairStage, Term
 from ..passes.masks import Search, analyse
 from ..tile.bands import least, product
-from ..tile.nodes import Arg, Bands, Program, Store
+from ..tile.nodes import Arg, Bands, Bisect, If, Load, Map, Program, Stmt, Store, TileLoop
 from ..tile.verify import verify
 from .body import Body
 from .dilate import inside_rows
@@ -45,11 +45,6 @@ def lower_keyed(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Ma
     cut = [banded_stage(replace(stage, keyed=(k,)), arrays, sizes) for k in stage.keyed]
     banded = [verify(KeyedFlash(s, arrays, acc, sizes, b).program()) for s, b in (c for c in cut if c is not None)]
     return verify(replace(parts, banded=tuple(banded) if len(banded) == len(stage.keyed) else ()))
-
-
-def lower_atomic(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]) -> Program:
-    """The tile program of a stage with keyed sums whose tiles of rows run at once, and add atomically."""
-    return verify(KeyedFlash(stage, arrays, acc, sizes, atomic=True).program())
 
 
 def banded_stage(stage: PairStage, arrays: Arrays, sizes: Mapping[str, Expr]) -> tuple[PairStage, Bands] | None:
@@ -93,7 +88,7 @@ def _bounds(here: Expr, stage: PairStage, band: str, sizes: Mapping[str, Expr]) 
 
 
 class KeyedFlash(Flash):
-    """Lowers a stage with keyed sums. bands: what it owns of its one sum. atomic: as `lower_atomic`."""
+    """Lowers a stage with keyed sums. bands: what a program owns of the one sum, else by parts."""
 
     def __init__(
         self,
@@ -102,14 +97,12 @@ class KeyedFlash(Flash):
         acc: frozenset[str],
         sizes: Mapping[str, Expr],
         bands: Bands | None = None,
-        atomic: bool = False,
     ) -> None:
         super().__init__(stage, arrays, acc, sizes, inside_rows(tuple(k.sum for k in stage.keyed), stage.rows))
         taken = {a for axes in arrays.values() for a in axes} | {a for k in stage.keyed for a in k.axes}
         self.bands = bands
-        self.share = "" if atomic else _fresh(taken | {*stage.rows, *stage.grid}, SHARE)
-        groups = () if self.split is None or atomic else tuple(self.split.groups.values())
-        self.extra = (*((self.share,) if self.share else ()), *groups)
+        self.share = _fresh(taken | {*stage.rows, *stage.grid}, SHARE)
+        self.extra = (self.share, *(() if self.split is None else self.split.groups.values()))
         """Axes along which a sum has an array of its own: programs of different groups of a dilated axis meet in an element."""
 
     def fill(self, number: int, scope: Scope, mask: Expr | None) -> None:
@@ -117,11 +110,8 @@ class KeyedFlash(Flash):
 
     def program(self) -> Program:
         made = super().program()
-        role = "sum" if self.share else "atomic"
-        sums = tuple(Arg(k.name, (*self.extra, *k.axes), "float", role, True) for k in self.stage.keyed)
-        made = replace(made, args=(*made.args, *sums))
-        if not self.share:
-            return made
+        sums = tuple(Arg(k.name, (*self.extra, *k.axes), "float", "sum", True) for k in self.stage.keyed)
+        made = replace(made, args=(*made.args, *sums), body=_where_visited(made.body) if self.bands is not None else made.body)
         most = Apply("floordiv", (_largest(made), Apply("max", (Const(1), reduce(_plus, (product(a.axes[1:]) for a in sums))))))
         return replace(made, grid=(*made.grid, self.share), shares=self.share, most=most, bands=self.bands)
 
@@ -143,6 +133,13 @@ class _Body(Body):
         self.scope.body.append(Store(keyed.name, index, tile, self.pair, add=True))
 
 
+def _where_visited(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+    """The body with all that is not scalar left to tiles of rows that meet some tile of keys."""
+    scalars = tuple(s for s in body if isinstance(s, Bisect) or (isinstance(s, Load | Map) and not s.dims))
+    count = reduce(_plus, (s.count for s in body if isinstance(s, TileLoop)))
+    return (*scalars, If(Apply("lt", (ZERO, count)), tuple(s for s in body if s not in scalars)))
+
+
 def _fresh(taken: set[str], name: str) -> str:
     while name in taken:
         name += "_"
@@ -152,9 +149,12 @@ def _fresh(taken: set[str], name: str) -> str:
 def _largest(program: Program) -> Expr:
     """The number of elements of the largest operand."""
     axes = dict.fromkeys(a.axes for a in program.args if a.role == "in" and a.kind == "float")
-    kept = [a for a in axes if not any(set(a) < set(b) for b in axes)]
-    return reduce(lambda a, b: Apply("max", (a, b)), map(product, kept), ZERO)
+    kept = [product(a) for a in axes if not any(set(a) < set(b) for b in axes)]
+    return Apply("max", (*kept,)) if len(kept) > 1 else kept[0] if kept else ZERO
 
 
 def _plus(a: Expr, b: Expr) -> Expr:
+    match b:
+        case Apply("sub", (whole, part)) if part == a:
+            return whole
     return Apply("add", (a, b))

@@ -7,14 +7,18 @@
 
 So a table is cut into bands where that keeps more than twice as many processors at work (for each table of the program): where the
 memory of parts would leave too few shares. Both are deterministic.
+
+    atomic        every tile of rows at once, all of them add to one array atomically: no memory, no tile visited twice, but the order of
+                  additions, and with it the last bits, change from run to run. For GPUs, and where a caller asks for it alone
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 
 from ..ir.expr import ONE, Apply, Const, Expr, Size
-from .nodes import Program
+from .nodes import Arg, Block, If, Program, Repeat, Stmt, Store, TileLoop
 
 OVERHEAD = 2
 """Tiles that a table's bands visit, for one that parts visits."""
@@ -51,6 +55,38 @@ def cheaper(program: Program, processors: int) -> Expr:
     parts = _busy(processors, Apply("mul", (heads(program), _max(ONE, _min(rows, program.most)))))
     bands = reduce(_min, (_busy(processors, Apply("mul", (heads(p), count(p, processors)))) for p in program.banded))
     return Apply("lt", (Apply("mul", (Const(OVERHEAD * len(program.banded)), parts)), bands))
+
+
+def extra(program: Program, arg: Arg) -> int:
+    """How many axes of a sum are not those of the array that is asked for: it is summed along them. They are the first ones."""
+    beside = {program.shares, *(axis for axis, _ in program.made)}
+    return sum(a in beside for a in arg.axes)
+
+
+def atomic(program: Program) -> Program:
+    """The same sums by atomic additions of tiles that run at once; the program itself where it has none."""
+    over = {a.name: extra(program, a) for a in program.args if a.role == "sum"}
+    if not program.shares or not all(over.values()):
+        return program
+
+    def visit(body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        out: list[Stmt] = []
+        for stmt in body:
+            match stmt:
+                case Store() if stmt.arg in over:
+                    out.append(replace(stmt, index=stmt.index[over[stmt.arg] :]))
+                case TileLoop() | Block() | Repeat() | If():
+                    out.append(replace(stmt, body=visit(stmt.body)))
+                case _:
+                    out.append(stmt)
+        return tuple(out)
+
+    args = tuple(replace(a, role="atomic", axes=a.axes[over[a.name] :]) if a.name in over else a for a in program.args)
+    note = "tiles of rows add to one array atomically, as was asked for: the last bits of sums change from run to run"
+    return replace(
+        program, args=args, grid=tuple(a for a in program.grid if a != program.shares), body=visit(program.body), shares="",
+        most=None, banded=(), notes=(*program.notes, note),
+    )  # fmt: skip
 
 
 def _busy(processors: int, programs: Expr) -> Expr:

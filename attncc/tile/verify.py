@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from ..errors import AttnInternalError
 from ..ir.expr import Along, Expr, Index, Read, walk
@@ -78,6 +79,11 @@ class _Verifier:
             raise self.fail(f"stores {sorted(self.stored)}, and its outputs are {sorted(outs)}")
         if program.shares and program.shares not in program.grid:
             raise self.fail(f"{program.shares} shares out tiles and is no grid axis")
+        if program.bands is not None:
+            pair = (program.bands.axis, program.bands.inside)
+            sums = [a.axes for a in program.args if a.role == "sum"]
+            if pair[0] not in program.grid or not all(pair in pairwise(axes) for axes in sums):
+                raise self.fail(f"{pair[0]} deals out bands of sums, and is no axis of the grid or of a sum")
         for made in program.lists:
             axes = [a.axes for n in (made.tiles, made.counts) for a in program.args if a.name == n]
             if [len(x) for x in axes] != [len(made.grid) + 2] * 2 or {made.owner, made.loop} - set(self.dims):

@@ -1,8 +1,8 @@
 """Keyed stores: every element of a tile added to the element of an array that its key says.
 
-The array belongs to this program alone (a share has one of its own), so additions meet only those of the same program: each
-instruction adds to distinct elements, and a barrier stands between two of them. The order of all additions is thus the order of
-the loops, the same on every run.
+The array belongs to this program alone (a share or a band has one of its own), so additions meet only those of the same program:
+each instruction adds to distinct elements, and a barrier stands between two of them. The order of all additions is thus the order
+of the loops, the same on every run. An array of role `atomic` belongs to all programs: no barrier, and no order.
 
     shear     a key that steps with every position of the loop's dim, r = c + i - j: for one row each key is met once at most, so
               the row is gathered along r, and rows are summed
@@ -23,7 +23,8 @@ class Keyed(Memory):
 
     def add(self, stmt: Store) -> None:
         arg, dims = self.program.arg(stmt.arg), self.dims[stmt.tile]
-        self.line("tl.debug_barrier()")
+        if arg.role != "atomic":
+            self.line("tl.debug_barrier()")
         keys = [(a, x) for a, x in zip(arg.axes, stmt.index, strict=True) if self._is_key(x)]
         steps = self._steps(keys, dims) if len(keys) + len(self._fixed(stmt)) == len(arg.axes) and len(dims) == 2 else None
         if steps is not None:

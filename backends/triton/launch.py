@@ -40,8 +40,12 @@ class _Launch:
         self.name, self.kernels, self.keep = name, kernels, keep
         self.made: dict[str, Arg] = {}
         self.inputs: dict[str, Arg] = {}
+        self.cut = [p for k in kernels for p in k.program.banded]
+        self.summed: dict[str, tuple[str, ...]] = {}
         for kernel in kernels:
             for arg in kernel.arrays:
+                if arg.role == "sum" and kernel.program not in self.cut:
+                    self.summed[arg.name] = arg.axes[bands.extra(kernel.program, arg) :]
                 if arg.role == "in" and arg.name not in self.made:
                     self.inputs.setdefault(arg.name, arg)
                 elif arg.role != "in":
@@ -57,7 +61,7 @@ class _Launch:
         results = tuple(self.made[n] for n in self.keep)
         takes = [self.names.of("array", a) for a in self.inputs]
         shapes = ", ".join(f"{self.names.of('array', a.name)} [{', '.join(a.axes)}]" for a in self.inputs.values())
-        gives = ", ".join(f"{a.name} [{', '.join(a.axes)}]" for a in results)
+        gives = ", ".join(f"{a.name} [{', '.join(self.summed.get(a.name, a.axes))}]" for a in results)
         extra = self._extra()
         takes += [self._size(a) for a in extra]
         takes += ["dtype=None"] if self.inputs else ["dtype", "device"]
@@ -73,9 +77,8 @@ class _Launch:
         lines += self._sizes()
         lines += [f"    {self._size(axis)} = {number(size, self._size)}" for axis, size in self._added()]
         device = f"{self.names.of('array', next(iter(self.inputs)))}.device" if self.inputs else "device"
-        cut = [p for k in self.kernels for p in k.program.banded]
         for kernel in self.kernels:
-            lines += self._either(kernel, device) if kernel.program not in cut else []
+            lines += self._either(kernel, device) if kernel.program not in self.cut else []
         given = ", ".join(self._result(a) for a in results)
         lines.append(f"    return {given}{',' if len(results) == 1 else ''}")
         return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), extra, results)
@@ -136,17 +139,16 @@ class _Launch:
             axis, inside, over = (self._size(a) for a in (program.bands.axis, program.bands.inside, program.bands.over))
             number_of = number(bands.count(program, PROGRAMS), self._size)
             return [f"    {name} = 1", f"    {axis} = {number_of}", f"    {inside} = triton.cdiv({over}, {axis})"]
-        most = [] if program.most is None else [number(program.most, self._size)]
-        return [f"    {name} = max(1, min({', '.join([' * '.join(tiles), *most])}))"] if most else [f"    {name} = {' * '.join(tiles)}"]
+        most = "" if program.most is None else f", {number(program.most, self._size)}"
+        return [f"    {name} = max(1, min({' * '.join(tiles)}{most}))"] if most else [f"    {name} = {' * '.join(tiles)}"]
 
     def _summed(self, kernel: Kernel) -> list[str]:
         """The shares of every sum added up, its bands side by side."""
         program, lines = kernel.program, []
-        extra = {program.shares, *(a for a, _ in program.made)}
         for arg in kernel.arrays if program.shares else ():
             if arg.role != "sum":
                 continue
-            lead = sum(a in extra for a in arg.axes)
+            lead = bands.extra(program, arg)
             text = "[0]" if lead == 1 and program.bands else f".sum({tuple(range(lead)) if lead > 1 else 0})"
             if program.bands is not None:
                 at = arg.axes.index(program.bands.axis) - lead

@@ -16,6 +16,7 @@ from attncc.backends.steps import Steps
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
 from attncc.schedules.plan import Fused, Plan, plan
+from attncc.tile import bands
 
 from .choice import candidates
 from .configs import Config
@@ -24,6 +25,7 @@ from .load import interpret, load
 from .module import Group, Module, print_module
 from .names import identifier
 from .pins import REGISTRY
+from .wishes import atomic
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -39,7 +41,7 @@ class Planned:
 
     def __init__(self, made: Plan, override: Config | None = None) -> None:
         self.plan, self.override = made, override
-        self._modules: dict[tuple[tuple[int, ...], str, int, bool, int, int], tuple[Module, ModuleType]] = {}
+        self._modules: dict[tuple[tuple[int, ...], str, int, bool, int, int, bool], tuple[Module, ModuleType]] = {}
         self.retreats = 0
 
     def module(
@@ -49,7 +51,7 @@ class Planned:
         features = {a: sizes[a] for a in self.plan.features}
         target, bits = target_of(device), torch.finfo(dtype).bits
         described = described and describes(target, bits)
-        key = (tuple(features.values()), target, bits, described, REGISTRY.stamp, self.retreats)
+        key = (tuple(features.values()), target, bits, described, REGISTRY.stamp, self.retreats, atomic())
         if key not in self._modules:
             made = module_of(self.plan, features, target, bits, self.override, described)
             if self.retreats:
@@ -166,8 +168,9 @@ def module_of(
     title: str = "",
 ) -> Module:
     """The generated module of a plan."""
+    wished = bands.atomic if atomic() else (lambda program: program)
     groups = [
-        Group(launch_name(s, right), (*s.definitions, *kernels), tuple(v.name for v in s.values))
+        Group(launch_name(s, right), tuple(map(wished, (*s.definitions, *kernels))), tuple(v.name for v in s.values))
         for s in plan.steps
         if isinstance(s, Fused)
         for right, kernels in ((False, s.kernels), (True, s.right.kernels if s.right is not None else ()))
