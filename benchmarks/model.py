@@ -25,7 +25,7 @@ PATTERNS = {
 }
 COLUMNS = (
     "pattern", "pass", "kernel", "D", "Triton", "configuration", "registers", "spills", "KiB shared", "programs/SM", "MUFU",
-    "others", "others, partial tiles", "binds", "overlapped", "serial",
+    "others", "others, partial tiles", "others, special", "binds", "overlapped", "serial",
 )  # fmt: skip
 
 
@@ -74,6 +74,7 @@ def measured(name: str, width: int, target: str, dtype: str) -> Any:
             "pattern": name, "D": width, "dtype": dtype, "order": order, "phase": bound.phase, "kernel": report.compiled.name,
             "triton": report.compiled.triton, "config": bound.config.to_json(), "configuration": str(bound.config),
             "others_partial": None if partial is None else round(partial, 3), **figures(report),
+            "whole": None if bound.whole is None else figures(bound.whole),
         }  # fmt: skip
         print(f"{name} {width} {report.compiled.name}: {bound.config}, {report.compiled.spills} spills", file=sys.stderr)
 
@@ -84,8 +85,9 @@ def markdown(target: str, rows: list[dict[str, Any]]) -> str:
         f"# The static model, {target}",
         "",
         "Default configurations, compiled without a GPU and never run (`python benchmarks/model.py`). MUFU and others: instructions a",
-        "score element in full tiles, beside the matrix ones. overlapped, serial: part of the tensor cores' published peak when every",
-        "unit works beside every other, and when products and the rest take turns; both are bounds, latency is not modelled.",
+        "score element in full tiles, beside the matrix ones; special: of the warp-specialized form, which runs where the lengths fill",
+        "their tiles. overlapped, serial: part of the tensor cores' published peak when every unit works beside every other, and when",
+        "products and the rest take turns; both are bounds, latency is not modelled.",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|" + " --- |" * len(COLUMNS),
@@ -94,7 +96,8 @@ def markdown(target: str, rows: list[dict[str, Any]]) -> str:
         cells = [
             row["pattern"], row["phase"], row["kernel"].removesuffix("_kernel"), row["D"], row["triton"], row["configuration"],
             row["registers"], row["spills"], f"{row['shared'] / 1024:.0f}", row["programs"], row.get("mufu"), row.get("others"),
-            row["others_partial"], row.get("binds"), _share(row.get("overlapped")), _share(row.get("serial")),
+            row["others_partial"], (row.get("whole") or {}).get("others"), row.get("binds"),
+            _share(row.get("overlapped")), _share(row.get("serial")),
         ]  # fmt: skip
         lines.append("| " + " | ".join("" if c is None else f"{c:.2f}" if isinstance(c, float) else str(c) for c in cells) + " |")
     return "\n".join(lines) + "\n"

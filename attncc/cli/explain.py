@@ -61,6 +61,8 @@ def explain(
         for bound in _bounds(sample, target, kind, sizes):
             console.print()
             console.print(table(bound.report, bound.phase, str(bound.config)))
+            if bound.whole is not None:
+                console.print(table(bound.whole, bound.phase, f"{bound.config}: lengths that fill their tiles"))
 
 
 def _print(found: Explanation) -> None:

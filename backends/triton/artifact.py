@@ -68,6 +68,9 @@ def write(
     for kernel in module.kernels:
         files = _machine_code(folder, name, kernel, done.compiled[kernel.name], alone=len(module.kernels) == 1)
         kernels.append(_kernel(done, kernel, files, dtype, {**given, **features}))
+        if (whole := done.whole.get(kernel.name)) is not None:
+            more = _machine_code(folder, name, kernel, whole, alone=len(module.kernels) == 1, form=".whole")
+            kernels[-1]["whole"] = _whole_form(done, kernel, more)
     manifest = {
         "pattern": name,
         "title": title,
@@ -237,8 +240,19 @@ def _stored(program: Program, out: Any, made: Plan, names: Names) -> str:
 # The manifest.
 
 
-def _machine_code(folder: Path, name: str, kernel: Kernel, done: Compiled, alone: bool) -> dict[str, str]:
-    stem = name if alone else f"{name}.{kernel.name}"
+def _whole_form(done: Settled, kernel: Kernel, files: dict[str, str]) -> dict[str, Any]:
+    """What the manifest says of the form for lengths that fill their tiles."""
+    made, report = done.whole[kernel.name], done.whole_report(kernel)
+    when = " and ".join(f"{a} % {done.module.configs[kernel.name][kernel.tile_names[a]]} == 0" for a in kernel.whole)
+    out: dict[str, Any] = {
+        "when": when, **files, "warps": made.total_warps, "registers": made.registers, "spills": made.spills,
+        "shared_memory": made.shared,
+    }  # fmt: skip
+    return out | ({"model": model_data(report)} if report is not None else {})
+
+
+def _machine_code(folder: Path, name: str, kernel: Kernel, done: Compiled, alone: bool, form: str = "") -> dict[str, str]:
+    stem = (name if alone else f"{name}.{kernel.name}") + form
     assembly = "ptx" if done.extension == "cubin" else "amdgcn"
     (folder / f"{stem}.{assembly}").write_text(done.assembly, encoding="utf-8")
     (folder / f"{stem}.{done.extension}").write_bytes(done.binary)

@@ -25,10 +25,13 @@ HEADS = 8
 LENGTHS = {1: 4096, 2: 64, 3: 16}
 """Nominal positions along each axis of a tiled dim, by how many axes it has."""
 
+POSITIONS = 4096
+"""Nominal positions of all axes of a dim."""
+
 BATCH = 32
 """Nominal grid positions."""
 
-_SAMPLES = 32
+_SAMPLES = 256
 """Tiles of the owner that are looked at, evenly spread."""
 
 
@@ -66,6 +69,7 @@ def _rises(found: tuple[int, ...]) -> bool:
     return sum(found[len(found) - half :]) > sum(found[:half])
 
 
+@lru_cache(maxsize=4096)
 def makespan(found: tuple[int, ...], slots: int, order: int, persistent: bool) -> float:
     """When the last of `slots` programs that run at one time ends, over the mean: 1 is balance. found: `lengths` of a head."""
     if not found or not sum(found):
@@ -83,6 +87,7 @@ def makespan(found: tuple[int, ...], slots: int, order: int, persistent: bool) -
     return max(ends) / (sum(work) / slots)
 
 
+@lru_cache(maxsize=4096)
 def heads_at_once(found: tuple[int, ...], slots: int, order: int) -> float:
     """Heads that programs running at one time work on, on average."""
     heads = [head for head, _ in _items(found, order)]

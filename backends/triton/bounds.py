@@ -24,15 +24,18 @@ DEFAULT_HEAD = 64
 
 @dataclass(frozen=True)
 class Bound:
-    """One kernel. phase: `forward` or `backward`. paired: it has a loop over tiles of pairs."""
+    """One kernel. phase: `forward` or `backward`. paired: it has a loop over tiles of pairs. whole: of its form for lengths that
+    fill their tiles, where it has one."""
 
     phase: str
     config: Config
     report: Report
     paired: bool
+    whole: Report | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {"phase": self.phase, "config": self.config.to_json(), **to_json(self.report)}
+        whole = {"whole": to_json(self.whole)} if self.whole is not None else {}
+        return {"phase": self.phase, "config": self.config.to_json(), **to_json(self.report), **whole}
 
 
 def phases(program: Program, outputs: Sequence[str]) -> Iterator[tuple[str, Plan]]:
@@ -74,7 +77,7 @@ def reports(
         done = settle(made, features, target, dtype, compiler)
         for kernel in done.module.kernels:
             paired = traits(kernel.program, own_features(kernel, features)) is not None
-            out.append(Bound(phase, done.configs[kernel.name], done.report(kernel), paired))
+            out.append(Bound(phase, done.configs[kernel.name], done.report(kernel), paired, done.whole_report(kernel)))
     if not out:
         raise AttnUnsupportedError(f"'{program.name}' has no fused kernel", None, "attncc explain says why, without --target")
     return out

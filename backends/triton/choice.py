@@ -36,6 +36,9 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
 
 def _lighter(config: Config) -> Iterator[Config]:
     """Configurations near one that take fewer registers: for programs with more around their main loop than the one searched."""
+    if config.special or config.persistent:
+        config = replace(config, special=0, persistent=0)
+        yield config
     yield replace(config, rest=1)
     if config.stages > 1:
         yield replace(config, stages=1)

@@ -92,8 +92,8 @@ class Frame:
     """The state of printing one program. features: sizes of the feature axes, known when compiling, also where
     such an axis is cut into tiles here (`known`). described: args that tensor descriptors read; stored: those that they write;
     hosted: all that come as descriptors. far: (arg, axis) where a position times a stride is 32 bits wide unless `WIDE`.
-    persistent: programs an SM, each of which takes several tiles. backwards: from the last tile on. here: names of pointers that stand at the grid position, where those are no
-    parameters."""
+    persistent: programs an SM, each of which takes several tiles. backwards: from the last tile on. here: names of pointers that
+    stand at the grid position, where those are no parameters."""
 
     def __init__(self, program: Program, features: dict[str, int], name: str, style: Style = PLAIN) -> None:
         self.program, self.name, self.style = program, name, style

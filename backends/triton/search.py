@@ -1,15 +1,17 @@
 """The configuration of a kernel by search under the static model: compiled for the target, never run, so no GPU is needed.
 
 A few likely configurations are compiled first, then those that differ from the best in one choice, until none is better or the
-number of compiles is used up. Spills lose to no spills; then the model's clocks a score element decide, then instruction slots.
-The same program, target and Triton give the same result: ties are broken by the configuration itself, and what took too long
-counts as refused. Results are kept in attncc's disk cache.
+number of compiles is used up. What changes little beside registers (how results are stored, the order of tiles, programs that take
+several, a warp-specialized form for full tiles) is then tried for the best few alone. Spills lose to no spills; then the model's
+clocks a score element decide, then, among those within `NEAR` of the best, instruction slots. The same program, target and Triton
+give the same result: ties are broken by registers and the configuration itself, and what took too long counts as refused. Results
+are kept in attncc's disk cache.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -21,17 +23,26 @@ from attncc.errors import AttnUnsupportedError
 from attncc.tile.nodes import Dot, Program, statements
 
 from .ahead import request
+from .balance import POSITIONS, heads_at_once, lengths, makespan
 from .configs import Config
+from .frame import storable
 from .machine import Compiled, Failed, LoopReport, Report, Request, analyse
 from .machine.instructions import Kind
 from .machine.mix import mixes
 from .machine.model import GROUP_WARPS
 from .module import Group, Module, print_module
 from .space import Setting, allowed, exposed, floor_registers, moved_bytes, neighbours, ordered, overhang
+from .style import only_bounds
 from .traits import Traits, loops_of, traits
 
-VERSION = 2
+VERSION = 3
 """Changes when the search or the model would choose otherwise."""
+
+NEAR = 1.03
+"""Clocks within this factor are equal: the one with fewer instructions is better, since issue slots are what overlap hides least."""
+
+_FEW = 3
+"""How many of the best are tried in the variants that change little."""
 
 _FIRST = [
     Config(o, n, w, 2)
@@ -52,16 +63,24 @@ Heard = Callable[[int, Config, "Trial | None"], None]
 
 @dataclass(frozen=True)
 class Trial:
-    """A compiled configuration. rank: best first."""
+    """A compiled configuration. rank: best first. whole: the form for lengths that fill their tiles, where there is one."""
 
     config: Config
     report: Report
     rank: tuple[float, ...]
+    whole: Report | None = None
     leanest: Trial | None = None
 
+    @property
+    def spills(self) -> int:
+        return self.report.compiled.spills + (self.whole.compiled.spills if self.whole is not None else 0)
+
     def figures(self) -> dict[str, Any]:
-        """The model's figures, as data. `leanest`: what was tried with the fewest instructions a score element."""
-        out = {"config": self.config.to_json(), **figures(self.report)}
+        """The model's figures, as data. `whole`: of the form for full tiles. `leanest`: what was tried with the fewest instructions a
+        score element."""
+        out = {"config": self.config.to_json(), **figures(self.report), "spills": self.spills}
+        if self.whole is not None:
+            out["whole"] = figures(self.whole)
         if self.leanest is not None and self.leanest.config != self.config:
             steady = self.leanest.report.steady
             others = round(steady.others, 3) if steady is not None and steady.others is not None else None
@@ -115,12 +134,13 @@ def model(made: Compiled, program: Program, features: Mapping[str, int], setting
     return analyse(made, flops_per_element=flops_per_pair(program, features), cached_per_element=traffic)
 
 
-def rank(report: Report, of: Traits, config: Config, setting: Setting) -> tuple[float, ...]:
-    """Best first: it fits, nothing is spilled, clocks a score element, instruction slots.
+def rank(report: Report, of: Traits, config: Config, setting: Setting, found: tuple[int, ...] = ()) -> tuple[float, ...]:
+    """Best first: it fits, nothing is spilled, clocks a score element, instruction slots. found: `balance.lengths`.
 
     The clocks are what orders configurations, not a bound. Units that are about as busy as the one that binds get in each other's
     way: their clocks are added in the third power. Groups of four warps take turns: a program's own, which wait for each other at
-    barriers, hide their work on pairs but for one of them; other programs on the same SM fill what is left.
+    barriers, hide their work on pairs but for one of them; other programs on the same SM fill what is left. Then the whole launch:
+    what heads that are worked on at one time do not leave in the L2 cache comes from DRAM, and the last program may end late.
     """
     loop, fits = _counting(report, of), report.occupancy.programs
     if loop is None or not fits:
@@ -130,8 +150,22 @@ def rank(report: Report, of: Traits, config: Config, setting: Setting) -> tuple[
     groups = max(1, report.compiled.total_warps // GROUP_WARPS, report.groups)
     turns = (loop.phases[0] + loop.phases[1] / groups) / fits
     clocks = (max(busy, turns) / elements + exposed(config, setting, fits)) * overhang(of, config)
+    clocks = spread(clocks, of, config, setting, fits, found)
     slots = loop.clocks.get("issue", 0.0) / elements
     return (float(report.compiled.spills > 0), float(report.compiled.spills), float(f"{clocks:.3g}"), float(f"{slots:.3g}"))
+
+
+def spread(clocks: float, of: Traits, config: Config, setting: Setting, fits: int, found: tuple[int, ...]) -> float:
+    """Clocks a score element of a launch of nominal size, from those of a program: traffic from DRAM, and the wait for the last."""
+    if not found:
+        return clocks
+    units = setting.units
+    each = min(fits, config.persistent or fits)
+    heads = heads_at_once(found, units.sms * each, config.order)
+    kept = units.cache_mib * 2**20 / (heads * POSITIONS * max(1, sum(of.moved)) * setting.bits / 8)
+    rate = units.dram_gbs * 1e3 / units.clock_mhz / units.sms  # bytes a clock and SM
+    missed = max(0.0, 1 - kept) * moved_bytes(of, config, setting) / rate
+    return max(clocks, missed) * makespan(found, units.sms * each, config.order, bool(config.persistent))
 
 
 def _counting(report: Report, of: Traits) -> LoopReport | None:
@@ -164,7 +198,7 @@ def search(
     def attempt(config: Config) -> None:
         if config in tried or len(tried) >= limit:
             return
-        tried[config] = _trial(program, sizes, setting, config, of, compiler, time_limit)
+        tried[config] = measured(program, sizes, setting, config, compiler, time_limit)
         if heard is not None:
             heard(len(tried), config, tried[config])
 
@@ -173,21 +207,58 @@ def search(
     few = max(2, limit // 2)
     for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1:few]]):
         attempt(config)
-    best = _best(tried)
+    best = best_of(tried)
     limit *= 2  # where all of those spill or are refused, as many again that take fewer registers
     while (best is None or best.rank[0]) and (smaller := _smaller(tried, likely, of, setting)) and len(tried) < limit:
         attempt(smaller)
-        best = _best(tried)
+        best = best_of(tried)
     limit //= 2
     while best is not None and len(tried) < limit:
         for config in neighbours(best.config, setting):
             if allowed(of, config, setting):
                 attempt(config)
-        better = _best(tried)
+        better = best_of(tried)
         if better is None or better.config == best.config:
             break
         best = better
-    return replace(best, leanest=_leanest(tried)) if best is not None else None
+    if best is None:
+        return None
+    limit = len(tried) + 4 * _FEW
+    for make in (_stored, _reordered, _special, _persistent):
+        for trial in _leading(tried)[:_FEW]:
+            for config in make(trial, program, sizes, setting):
+                attempt(config)
+    best = best_of(tried)
+    assert best is not None
+    return replace(best, leanest=_leanest(tried))
+
+
+# Variants of a configuration that change little in its loops.
+
+
+def _stored(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
+    if setting.describes and storable(program, features):
+        yield replace(trial.config, stored=not trial.config.stored)
+
+
+def _reordered(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
+    """The order that the model likes best: it needs no compiler, but for the proof that the kernel still does not spill."""
+    of = traits(program, features)
+    assert of is not None
+    ranks = {order: _ranked(trial.report, of, program, features, setting, replace(trial.config, order=order)) for order in range(4)}
+    yield replace(trial.config, order=min(range(4), key=lambda order: (ranks[order], order)))
+
+
+def _special(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
+    if setting.groups and setting.describes and only_bounds(program) is not None and not trial.config.special:
+        yield replace(trial.config, special=4)
+        if trial.config.described and not trial.config.inside:
+            yield replace(trial.config, special=4, inside=True)
+
+
+def _persistent(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
+    if not program.shares and not trial.config.special and not trial.config.persistent:
+        yield replace(trial.config, persistent=trial.report.occupancy.programs)
 
 
 def _smaller(tried: Mapping[Config, Trial | None], likely: list[Config], of: Traits, setting: Setting) -> Config | None:
@@ -201,28 +272,64 @@ def _leanest(tried: Mapping[Config, Trial | None]) -> Trial | None:
         steady = trial.report.steady
         return steady.others if steady is not None and steady.others is not None else float("inf")
 
-    clean = [t for t in tried.values() if t is not None and not t.report.compiled.spills]
+    clean = [t for t in tried.values() if t is not None and not t.spills]
     return min(clean, key=lambda t: (slots(t), t.rank, t.config)) if clean else None
 
 
-def _best(tried: Mapping[Config, Trial | None]) -> Trial | None:
+def _leading(tried: Mapping[Config, Trial | None]) -> list[Trial]:
+    """What was tried and does not spill (all, where everything does), best first: those whose clocks are near the least, by
+    instruction slots, then the others by clocks."""
     done = [t for t in tried.values() if t is not None]
-    return min(done, key=lambda t: (t.rank, not t.config.described, t.config)) if done else None
+    clean = [t for t in done if not t.rank[0]] or done
+    least = min((t.rank[:3] for t in clean), default=())
+
+    def key(trial: Trial) -> tuple[Any, ...]:
+        fits, spills, clocks, slots = trial.rank
+        near = bool(least) and (fits, spills) == least[:2] and clocks <= NEAR * least[2]
+        merit = (slots, clocks) if near else (clocks, slots)
+        return (not near, fits, spills, *merit, not trial.config.described, trial.report.compiled.registers, trial.config)
+
+    return sorted(clean, key=key)
 
 
-def _trial(
-    program: Program, features: dict[str, int], setting: Setting, config: Config, of: Traits, compiler: Compiler, limit: float
+def best_of(tried: Mapping[Config, Trial | None]) -> Trial | None:
+    """The best of what was tried; None when nothing compiled."""
+    return next(iter(_leading(tried)), None)
+
+
+def _ranked(
+    report: Report, of: Traits, program: Program, features: dict[str, int], setting: Setting, config: Config
+) -> tuple[float, ...]:
+    return rank(report, of, config, setting, lengths(program, config, features))
+
+
+def measured(
+    program: Program, features: dict[str, int], setting: Setting, config: Config, compiler: Compiler, limit: float = 120.0
 ) -> Trial | None:
+    """A configuration compiled and judged; None when it is refused, or says what this program has no use for."""
+    of = traits(program, features)
     try:
         module = single(program, features, setting, config)
     except AttnUnsupportedError:
         return None
+    kernel = module.kernels[0]
     dtype = "bf16" if setting.bits == 16 else "fp32"
-    made = compiler.compile(request(module, module.kernels[0], setting.target, dtype), limit)
-    if isinstance(made, Failed):
+    made = compiler.compile(request(module, kernel, setting.target, dtype), limit)
+    if isinstance(made, Failed) or of is None:
         return None
     report = model(made, program, features, setting, config)
-    return Trial(config, report, rank(report, of, config, setting))
+    ranked = _ranked(report, of, program, features, setting, config)
+    if not config.special:
+        return Trial(config, report, ranked)
+    if not kernel.whole:
+        return None
+    made = compiler.compile(request(module, kernel, setting.target, dtype, whole=True), limit)
+    if isinstance(made, Failed) or made.total_warps <= made.warps:  # refused, or left as it was
+        return None
+    whole = model(made, program, features, setting, config)
+    both = zip(ranked, _ranked(whole, of, program, features, setting, config), strict=True)
+    spilled, spills, *rest = ((a + b) / 2 for a, b in both)  # half of all lengths fill their tiles
+    return Trial(config, report, (float(spilled > 0), 2 * spills, *rest), whole)
 
 
 # Results on disk.
@@ -264,5 +371,5 @@ def _triton() -> str:
 def _fingerprint() -> str:
     """The text of what decides: model and search. The printer's text is part of the key itself."""
     here = Path(__file__).parent
-    own = [here / f"{name}.py" for name in ("ahead", "configs", "search", "space", "traits")]
+    own = [here / f"{name}.py" for name in ("ahead", "balance", "configs", "search", "space", "traits")]
     return disk.key(p.read_bytes() for p in [*own, *sorted(here.glob("machine/*.py"))])

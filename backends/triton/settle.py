@@ -23,17 +23,25 @@ BITS = {"bf16": 16, "fp16": 16, "fp32": 32}
 
 @dataclass(frozen=True)
 class Settled:
-    """A module and what became of its kernels, by name."""
+    """A module and what became of its kernels, by name. whole: of the forms for lengths that fill their tiles, where there are any."""
 
     module: Module
     configs: Mapping[str, Config]
     compiled: Mapping[str, Compiled]
     setting: Setting
+    whole: Mapping[str, Compiled]
 
     def report(self, kernel: Kernel) -> Report:
         """The static model. Raises AttnUnsupportedError for a target without figures."""
-        features = own_features(kernel, self.module.features)
-        return model(self.compiled[kernel.name], kernel.program, features, self.setting, self.configs[kernel.name])
+        return self._model(kernel, self.compiled[kernel.name])
+
+    def whole_report(self, kernel: Kernel) -> Report | None:
+        """The static model of the form for lengths that fill their tiles, where there is one. Raises as `report`."""
+        made = self.whole.get(kernel.name)
+        return self._model(kernel, made) if made is not None else None
+
+    def _model(self, kernel: Kernel, made: Compiled) -> Report:
+        return model(made, kernel.program, own_features(kernel, self.module.features), self.setting, self.configs[kernel.name])
 
 
 def own_features(kernel: Kernel, features: Mapping[str, int]) -> dict[str, int]:
@@ -49,6 +57,7 @@ def settle(
     sizes, bits = dict(features), setting.bits
     chosen: dict[str, Config] = {}
     best: dict[str, Compiled] = {}
+    whole: dict[str, Compiled] = {}
     first = module_of(made, sizes, target, bits, descriptors=setting.describes)
     for kernel in first.kernels:
         why = ""
@@ -58,13 +67,21 @@ def settle(
                 module = module_of(made, sizes, target, bits, {**chosen, kernel.name: config}, setting.describes)
             printed = next(k for k in module.kernels if k.name == kernel.name)
             done = compiler.compile(request(module, printed, target, dtype), time_limit)
-            if isinstance(done, Failed):
-                why = done.message
+            full = compiler.compile(request(module, printed, target, dtype, whole=True), time_limit) if printed.whole else None
+            if isinstance(done, Failed) or isinstance(full, Failed):
+                why = done.message if isinstance(done, Failed) else full.message if isinstance(full, Failed) else ""
                 continue
-            if kernel.name not in best or done.spills < best[kernel.name].spills:
+            if kernel.name not in best or _spills(done, full) < _spills(best[kernel.name], whole.get(kernel.name)):
                 best[kernel.name], chosen[kernel.name] = done, config
-            if not done.spills:
+                whole.pop(kernel.name, None)
+                if full is not None:
+                    whole[kernel.name] = full
+            if not _spills(done, full):
                 break
         if kernel.name not in best:
             raise AttnUnsupportedError(f"{kernel.name} does not compile for {target}: {why}")
-    return Settled(module_of(made, sizes, target, bits, chosen, setting.describes, title), chosen, best, setting)
+    return Settled(module_of(made, sizes, target, bits, chosen, setting.describes, title), chosen, best, setting, whole)
+
+
+def _spills(done: Compiled, full: Compiled | None) -> int:
+    return done.spills + (full.spills if full is not None else 0)

@@ -17,13 +17,11 @@ from attncc.ir.nodes import Program as Pattern
 from attncc.tile.nodes import Map, Program, Set, statements
 from attncc.tile.show import show
 
-from .ahead import request
 from .bounds import phases
 from .chosen import FORMAT, installed, key_of
 from .configs import Config
-from .machine import Failed
 from .run import module_of
-from .search import Compiler, Heard, figures, found, model, single
+from .search import Compiler, Heard, found, measured
 from .space import Setting
 from .states import state_configs
 from .traits import Traits, loops_of, traits
@@ -110,14 +108,11 @@ def nearest(work: Work, entries: Iterable[dict[str, Any]]) -> dict[str, Any] | N
 def checked(work: Work, entry: Mapping[str, Any], compiler: Compiler) -> dict[str, Any] | None:
     """The entry with the figures of today's printer; None when its configuration does not compile any more, or spills."""
     config = Config.from_json(entry["config"])
-    module = single(work.program, work.features, work.setting, config)
-    dtype = "bf16" if work.setting.bits == 16 else "fp32"
-    made = compiler.compile(request(module, module.kernels[0], work.setting.target, dtype), 120.0)
-    if isinstance(made, Failed) or made.spills:
+    trial = measured(work.program, dict(work.features), work.setting, config, compiler)
+    if trial is None or trial.spills:
         return None
-    report = model(made, work.program, work.features, work.setting, config)
     kept = {"leanest": entry["leanest"]} if "leanest" in entry and entry["triton"] == installed() else {}
-    return work.entry({"config": config.to_json(), **figures(report), **kept})
+    return work.entry({**trial.figures(), **kept})
 
 
 def read(path: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,9 @@ def turn_lines(frame: Frame, tiles: Mapping[str, str]) -> list[str]:
     if frame.style.order == 2:
         lines += _grid(frame, "pid", whole=False)
     else:
-        heads, each, first, width, head = (frame.names.fresh(n) for n in ("heads", "group_tiles", "first_head", "group_heads", "head"))
+        heads, each, first, width, head = (
+            frame.names.fresh(n) for n in ("heads", "group_tiles", "first_head", "group_heads", "head")
+        )
         lines += [
             f"    {heads} = {' * '.join(frame.size(a) for a in grid)}",
             f"    {each} = {' * '.join(tiles.values())} * {HEADS}  # tiles of a group of heads",

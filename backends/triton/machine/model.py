@@ -11,6 +11,11 @@ the shared memory that feeds it if that is slower) plus the largest need of the 
 what one group of warps alone does in attention, where the weights need the scores and the mix needs the weights. Traffic from
 the L2 cache counts where the caller says how much there is. Latency, bank conflicts and DRAM are not modelled, so both are bounds.
 
+Which configuration a kernel gets by default follows from these counts (`search.py`): no spills; then the least clocks a score
+element, as `search.rank` puts units, turns, cache and the tail of a launch together; and of those within 3 % of the least
+(`search.NEAR`), which the model cannot tell apart, the one with the fewest instruction slots. Issue slots are what perfect overlap
+hides least: every unit's work goes through them, and the bounds above leave out what delays an issue.
+
 A score element is what the caller says it is: either `flops_per_element`, the matrix FLOP that the algorithm spends on one
 (4 d for a forward of equal head sizes, 10 d for a joint backward), from which each loop's elements follow, or `elements`,
 how many an iteration of the program handles.

@@ -53,6 +53,7 @@ class Units:
     - `issue`: lanes issued per clock and SM, whatever the class.
     - `shared_bytes`: shared memory traffic per clock and SM. `load_bytes`: global and local traffic through L1. `cache_bytes`: what
       the L2 cache gives.
+    - `cache_mib`: the L2 cache.
     - `clock_mhz`: boost; `tensor_clock_mhz`: the clock of the published matrix peak. `dram_gbs`: 10^9 bytes a second.
     - registers, shared memory (bytes) and warps: what an SM holds, and the steps in which it hands them out.
     """
@@ -69,6 +70,7 @@ class Units:
     load_bytes: float
     cache_bytes: float  # from the L2 cache, per clock and SM
     cache_latency: float  # clocks of a load that hits the L2 cache
+    cache_mib: float
     warp_size: int
     partitions: int  # schedulers of an SM, each with its share of the registers
     registers: int  # 32-bit registers of an SM
@@ -108,6 +110,7 @@ _A100 = Units(
     load_bytes=128,  # one L1 and shared memory array [A]
     cache_bytes=47.4,  # [A]: 5120 bytes a clock over 108 SMs
     cache_latency=260,  # [L]
+    cache_mib=40,  # [A]
     warp_size=32,
     partitions=4,
     registers=65536,  # [G]
@@ -142,6 +145,7 @@ _H100 = Units(
     load_bytes=128,
     cache_bytes=38.8,  # none is published: the 5120 bytes a clock of [A] over 132 SMs
     cache_latency=260,  # [L]
+    cache_mib=50,  # [H]
     warp_size=32,
     partitions=4,
     registers=65536,  # [G]
@@ -178,6 +182,7 @@ _B200 = Units(
     load_bytes=128,
     cache_bytes=34.6,  # none is published: the 5120 bytes a clock of [A] over 148 SMs
     cache_latency=260,  # as [L] says of Hopper
+    cache_mib=126,  # NVIDIA, "Blackwell Tuning Guide"
     warp_size=32,
     partitions=4,
     registers=65536,  # [G]
@@ -216,6 +221,7 @@ _MI300X = Units(
     load_bytes=64,  # [M]: vector cache, 64 bytes a clock
     cache_bytes=53.9,  # [M]: 2048 bytes a clock for the 38 compute units of a die
     cache_latency=500,  # none is published: an order of magnitude
+    cache_mib=256,  # [M]: the Infinity Cache, which all dies share
     warp_size=64,
     partitions=4,
     registers=512 * 64 * 4,  # [I]: 512 vector registers of 64 lanes on each SIMD
