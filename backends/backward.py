@@ -38,11 +38,15 @@ class KernelGradient:
         self, inputs: Tensors, saved: Sequence[torch.Tensor], grads: Tensors, needs: Sequence[str]
     ) -> dict[str, torch.Tensor]:
         """Gradients of the inputs in `needs`; a missing one is zero."""
-        tape = self.made.backward(needs, tuple(grads))
+        tape = self.tape(inputs, needs, tuple(grads))
         kept = {v.name: t for v, t in zip(self.made.saved, saved, strict=True)}
         run = self.start(tape.plan, {**inputs, **kept}, self._dtype(inputs))
         found = Reversed(self.made, tape, run, grads).cotangents()
         return {n: found[n].reshape(inputs[n].shape) for n in needs if n in found}
+
+    def tape(self, inputs: Tensors, needs: Sequence[str], outputs: Sequence[str]) -> Tape:
+        """The moves of a backward pass."""
+        return self.made.backward(needs, outputs)
 
     def _dtype(self, inputs: Tensors) -> torch.dtype:
         floats = [inputs[i.name].dtype for i in self.made.program.inputs if i.kind == "float"]

@@ -134,6 +134,11 @@ class Registry:
         self._files, self._rows, self._named = {}, {}, None
         self.stamp += 1
 
+    def filled(self) -> bool:
+        """Whether anything is pinned."""
+        self._read_named()
+        return bool(self._files)
+
     def find(self, program: Program, features: Mapping[str, int], setting: Setting) -> Config | None:
         """The configuration that is pinned for a kernel. Raises AttnUnsupportedError when a file does not fit this device or
         Triton, AttnValueError when its tiles do not fit the kernel."""
