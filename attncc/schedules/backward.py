@@ -180,8 +180,8 @@ class _Reverse:
                 self._known(*(Value(a.name, a.axes, a.kind) for a in (*self._before(step), *step.after)))
         self.active = self._active(set(needs))
         self.cots = {o.value for o in self.program.outputs if o.name in outputs}
-        steps = [(step.node, step.fusion if isinstance(step, Fused) else None) for step in of.forward.steps]
-        self.still = still_values(self.program, outputs, steps)
+        fused = [(s.fusion.pieces.node, s.fusion) for s in of.forward.steps if isinstance(s, Fused) and s.fusion is not None]
+        self.still = still_values(self.program, outputs, fused)
         self.features, self.tokens = known_features(of.forward.steps), token_axes(of.program)
         self.moves: list[Move | Token | tuple[Fused, Backward, dict[str, str]]] = []
         self.back: list[tuple[Fused, Derivative, Backward]] = []

@@ -19,7 +19,7 @@ from ...errors import AttnUnsupportedError
 from ...ir.derivative import FLAT, chain
 from ...ir.expr import Along, Apply, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, sources_of, walk
 from ...ir.graph import live, trim
-from ...ir.nodes import Assign, Attend, Node, Pick, Program, Segment, exprs_of, pair_values, used_by
+from ...ir.nodes import Assign, Attend, Node, Pick, Program, Segment, exprs_of, pair_values, used_by, values_of
 from ...ir.pairs import value_name, values_in
 from ..fuse import Fusion
 
@@ -48,18 +48,21 @@ def still_scores(node: Attend, names: Collection[str]) -> dict[str, Axes]:
     return out
 
 
-def still_values(program: Program, outputs: Collection[str], steps: Sequence[tuple[Node, Fusion | None]]) -> dict[str, Axes]:
+def still_values(program: Program, outputs: Collection[str], fused: Sequence[tuple[Attend, Fusion]]) -> dict[str, Axes]:
     """Definitions that may be shifted, each by any value without the axes given, while outputs of a program stay. Those without an
-    axis given may take any values. steps: its nodes, fused attends with their fusions, whose definitions count as well.
+    axis given may take any values. fused: attends of the program, or parts of one, with their fusions, whose definitions count as well.
     """
-    nodes: list[Node] = []
+    parts: dict[str, list[Node]] = {}
     read = {o.value for o in program.outputs if o.name in outputs}
-    for node, fusion in steps:
-        if fusion is not None:
-            nodes += fusion.before
-            node, more = _written_out(node, fusion)
-            read |= more
-        nodes.append(node)
+    for node, fusion in fused:
+        written, more = _written_out(node, fusion)
+        read |= more
+        for value in values_of(node):
+            parts.setdefault(value.name, [*fusion.before, written])
+    nodes: list[Node] = []
+    for whole in program.nodes:
+        found = [parts.get(v.name, [whole]) for v in values_of(whole)]
+        nodes += [n for k, part in enumerate(found) for n in part if part not in found[:k]]
     program = live(program.with_nodes(tuple(nodes)), outputs)
     users: dict[str, list[Node]] = {}
     for node in program.nodes:
@@ -166,9 +169,8 @@ class _Shift:
         return out
 
 
-def _written_out(node: Node, fusion: Fusion) -> tuple[Node, set[str]]:
+def _written_out(node: Attend, fusion: Fusion) -> tuple[Attend, set[str]]:
     """A fused attend whose scores read the definitions that run before it, and those that it may read elsewhere."""
-    assert isinstance(node, Attend)
     own = {a.name for a in fusion.before}
     exprs = [e for kind in fusion.pieces.kinds for e in (kind.mask, kind.mix, kind.gain) if e is not None]
     for stage in fusion.stages:
