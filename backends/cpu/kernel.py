@@ -62,7 +62,7 @@ class KernelPrinter(Groups):
     """Statements of one program."""
 
     def kernel(self) -> Kernel:
-        self.readers, self.stored_homes, self.parted = {}, {}, {}
+        self.readers, self.stored_homes, self.parted, self.asked = {}, {}, {}, {}
         body = self.program.body
         for stmt in statements(body):
             for name in reads(stmt):
@@ -275,8 +275,28 @@ class KernelPrinter(Groups):
             for axis, start in zip(loop.axes, loop.starts, strict=True):
                 self.line(f"const long {self.first(axis)} = {self.printer.scalar(start).code};")
             self._extents(dim, loop.axes)
+            self.asked = self._ahead(loop, counter, count)
             with self.borrowed():
                 self.body(loop.body)
+            self.asked = {}
+
+    def _ahead(self, loop: TileLoop, counter: str, count: str) -> dict[str, str]:
+        """Lines for the head of a strip that ask memory for the tiles which products read where they lie, by value."""
+        out = {}
+        for stmt in loop.body:
+            if not (isinstance(stmt, Load) and loop.dim in stmt.dims and self.lies_well(stmt)):
+                continue
+            place = self.place_of(self.program.arg(stmt.arg), stmt.index, stmt.dims, False)
+            other = next(d for d in stmt.dims if d != loop.dim)
+            if other not in self.features:
+                continue
+            (axis, step), (_, along) = place.along[loop.dim][0], place.along[other][0]
+            name, size = self.names.of("value", stmt.out), f"(long)sizeof(*{self.names.of('value', stmt.out)})"
+            left = f"{counter} + 1 < {count} ? {self.size(axis)} - {self.first(axis)} : 0"
+            bytes_ = f"{along} == 1 ? {self.features[other]} * {size} : 0"
+            rows = f"{step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}"
+            out[stmt.out] = f"ask_ahead({name}, {rows}, {counter} == 0, strip, strips);"
+        return out
 
     def _scalar(self, name: str) -> str:
         """A name for a scalar value."""
@@ -367,6 +387,8 @@ class KernelPrinter(Groups):
                 self.line(f"const long from = {self.first(self.owner.axes[0])} + strip * STRIP;")
             self.line(f"const long lanes = least(STRIP, {self.all_count(self.owner.name)} - strip * STRIP);")
             self.parts(stmts)
+            for name in [n for n in self.asked if n in self.homes]:
+                self.line(self.asked.pop(name))
             for step in steps:
                 if isinstance(step, list):
                     self.lane_loop(step, self.owner.name, stored)

@@ -90,10 +90,31 @@ INLINE void narrow_all(element *to, vreal x) { store_any((real *)to, x); }
 INLINE vreal as_they_are(const real *from) { return load_any(from); }
 INLINE void put_all(real *to, vreal x) { store_any(to, x); }
 
+/* Asks memory for what is read, or written, soon: rows of a tile lie too far apart for the processor to see where the next one is. */
+INLINE void ask(const void *from, long bytes)
+{
+    for (long n = 0; n < bytes; n += 64) __builtin_prefetch((const char *)from + n, 0, 2);
+}
+INLINE void ask_to_write(const void *from, long bytes)
+{
+    for (long n = 0; n < bytes; n += 64) __builtin_prefetch((const char *)from + n, 1, 3);
+}
+
+/* Asks for a tile that products read where it lies, `count` rows of `bytes` bytes `step` apart: for its own rows where it is the first,
+   and for those of the tile after it, a share in every strip. `left`: rows of the array from here on, 0 where no tile follows. */
+INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long left, int first, long strip, long strips)
+{
+    long share = (count + strips - 1) / strips, n = count + strip * share, end = least(least(n + share, 2 * count), left);
+    for (long own = 0; first && strip == 0 && own < count; ++own) ask((const char *)tile + own * step, bytes);
+    for (; n < end; ++n) ask((const char *)tile + n * step, bytes);
+}
+
 /* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
 #define LOAD_COLUMNS(name, type, convert, convert_all) \
     APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
     { \
+        for (long l = 0; step == 1 && l < lanes; ++l) \
+            if (at[l] >= 0) ask(from + at[l], rows * (long)sizeof(type)); \
         for (long first = 0; first < STRIP; first += LANES) { \
             long r = 0; \
             if (first >= lanes) \
@@ -128,6 +149,8 @@ INLINE void put_all(real *to, vreal x) { store_any(to, x); }
 #define STORE_COLUMNS(name, type, convert, convert_all) \
     APART void name(type *to, const long *at, long lanes, long rows, long step, const real *restrict from) \
     { \
+        for (long l = 0; step == 1 && l < lanes; ++l) \
+            if (at[l] >= 0) ask_to_write(to + at[l], rows * (long)sizeof(type)); \
         for (long first = 0; first < lanes; first += LANES) { \
             long r = 0, last = least(first + LANES, lanes); \
             for (; step == 1 && r + LANES <= rows; r += LANES) { \
