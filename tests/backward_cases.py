@@ -151,7 +151,7 @@ def agree(case: Case, way: Way, dtype: torch.dtype, needs: Collection[str] = (),
         assert h.shape == want[name].shape and torch.isfinite(h).all(), name
         error = (h - want[name]).abs().max().item()
         assert error <= tolerance(dtype, n, scale), f"{name}: error {error:.2e}"
-    return made.made.backward(needs, tuple(grads))
+    return made.tape(inputs, needs, tuple(grads))
 
 
 def _exact(
