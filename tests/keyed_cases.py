@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from attends import GRIDS, GROUPED, SEGMENTS, attend, qkv, rand
+
+from attncc.ir.expr import TRUE, Const
+from attncc.tile import bands
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, number: int = 5) -> None:
+    """Every keyed sum that can be cut into bands is, into so many."""
+    monkeypatch.setattr(bands, "cheaper", lambda program, processors: TRUE)
+    monkeypatch.setattr(bands, "count", lambda program, processors: Const(number))
 
 
 def whole(*shape: int, high: int) -> torch.Tensor:

@@ -17,6 +17,7 @@ from ..schedules.backward import Pull, differentiated
 from ..schedules.mixing import mixing
 from ..schedules.plan import Fused, Torch, plan
 from .backends import installed, missing, named
+from .dealing import dealing
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def explain(program: Program, sizes: Mapping[str, int] | None = None) -> Explana
         Section("masks", tuple(row for node in attends(program) for row in _masks(program, node))),
         Section("mixing order", tuple(_order(program, node, sizes) for node in attends(program))),
         Section("kernels", tuple(_passes(program))),
+        Section("sums by key", tuple(_keyed(program, sizes))),
         Section("backends", tuple(row for name in sorted(installed()) for row in _backend(name, program))),
     ]
     return Explanation(program.name, tuple(s for s in sections if s.rows))
@@ -132,6 +134,16 @@ def _passes(program: Program) -> Iterator[tuple[str, str, str]]:
         for move in tape.moves:
             if isinstance(move, Pull):
                 yield f"gradients of {', '.join(move.wrt)}", f"by autograd of {', '.join(move.outs)} alone", move.reason
+
+
+def _keyed(program: Program, sizes: Mapping[str, int] | None) -> Iterator[tuple[str, str, str]]:
+    """How sums by key are dealt out, forward and backward."""
+    outputs = [o.name for o in program.outputs if not o.on_request]
+    made = differentiated(program, outputs)
+    yield from dealing(made.forward if made is not None else plan(program, outputs), sizes)
+    if made is not None:
+        needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const]
+        yield from dealing(made.backward(needs, [o.name for o in made.program.outputs if o.kind == "float"]).plan, sizes)
 
 
 def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:

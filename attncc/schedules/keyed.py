@@ -42,49 +42,70 @@ Arrays = Mapping[str, tuple[str, ...]]
 def lower_keyed(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Mapping[str, Expr]) -> Program:
     """The tile program of a stage with keyed sums by parts, and in its `banded` those by bands where they are legal."""
     parts = KeyedFlash(stage, arrays, acc, sizes).program()
-    cut = [banded_stage(replace(stage, keyed=(k,)), arrays, sizes) for k in stage.keyed]
-    banded = [verify(KeyedFlash(s, arrays, acc, sizes, b).program()) for s, b in (c for c in cut if c is not None)]
-    return verify(replace(parts, banded=tuple(banded) if len(banded) == len(stage.keyed) else ()))
+    if why_no_bands(stage, sizes):
+        return verify(parts)
+    cut = [_banded(replace(stage, keyed=(k,)), arrays, sizes) for k in stage.keyed]
+    return verify(replace(parts, banded=tuple(verify(KeyedFlash(s, arrays, acc, sizes, b).program()) for s, b in cut)))
 
 
-def banded_stage(stage: PairStage, arrays: Arrays, sizes: Mapping[str, Expr]) -> tuple[PairStage, Bands] | None:
-    """The stage of one band of its keyed sum, None where bands are not legal."""
+def why_no_bands(stage: PairStage, sizes: Mapping[str, Expr]) -> str:
+    """Why programs cannot own bands of a stage's keyed sums, "" where they can."""
+    keys = stage.keys[0]
+    if len(stage.keys) != 1 or keys.repeat:
+        return "there are several kinds of keys, or heads share one"
+    if by_data(keys.mask, (*stage.rows, *keys.axes)):
+        return "the mask reads data, so a list says which tiles are visited"
+    for keyed in stage.keyed:
+        if _cut(stage, keyed, sizes) is None:
+            return f"no key of {keyed.name} turns a range of its elements into a range of {', '.join(keys.axes)}"
+    return ""
+
+
+def _banded(stage: PairStage, arrays: Arrays, sizes: Mapping[str, Expr]) -> tuple[PairStage, Bands]:
+    """The stage of one band of its one keyed sum."""
     keys, keyed = stage.keys[0], stage.keyed[0]
-    if len(stage.keys) != 1 or keys.repeat or by_data(keys.mask, (*stage.rows, *keys.axes)):
-        return None
+    n = _cut(stage, keyed, sizes)
+    assert n is not None
     taken = {a for axes in (*arrays.values(), stage.rows, stage.grid, keys.axes, keyed.axes) for a in axes}
+    over, at = keyed.axes[n], keyed.index[n]
     band = _fresh(taken, BAND)
+    inside = _fresh(taken | {band}, f"{over}_in_{band}")
+    here, first = _in_band(at, band, inside)
+    made = replace(
+        stage,
+        name=f"{stage.name}_{keyed.name}_bands",
+        grid=(*stage.grid, band),
+        keys=(replace(keys, mask=here if keys.mask is None else conjoin([keys.mask, here])),),
+        keyed=(
+            Keyed(
+                keyed.sum,
+                (*keyed.axes[:n], band, inside, *keyed.axes[n + 1 :]),
+                (*keyed.index[:n], Index(band), Apply("sub", (at, first)), *keyed.index[n + 1 :]),
+            ),
+        ),
+        notes=(*stage.notes, f"owner-band: a program owns a band of {over} and visits the tiles of pairs that may fall into it"),
+    )
+    return made, Bands(band, inside, over, Apply("cdiv", (Size(over), Const(least(len(keys.axes))))))
+
+
+def _cut(stage: PairStage, keyed: Keyed, sizes: Mapping[str, Expr]) -> int | None:
+    """The first axis of a keyed sum whose bands are met by fewer tiles than all of them, in closed form."""
+    band = _fresh({a for axes in (stage.rows, stage.grid, stage.keys[0].axes, keyed.axes) for a in axes}, BAND)
     for n, (over, at) in enumerate(zip(keyed.axes, keyed.index, strict=True)):
-        inside = _fresh(taken | {band}, f"{over}_in_{band}")
-        first = Apply("mul", (Index(band), Size(inside)))
-        here = Apply("and", (Apply("le", (first, at)), Apply("lt", (at, Apply("add", (first, Size(inside)))))))
-        if over in stage.grid or not _bounds(here, stage, band, sizes):
-            continue
-        mask = here if keys.mask is None else conjoin([keys.mask, here])
-        axes = (*keyed.axes[:n], band, inside, *keyed.axes[n + 1 :])
-        index = (*keyed.index[:n], Index(band), Apply("sub", (at, first)), *keyed.index[n + 1 :])
-        count = Apply("cdiv", (Size(over), Const(least(len(keys.axes)))))
-        note = f"a program owns a band of {over} and visits the tiles of pairs that may fall into it"
-        made = replace(
-            stage,
-            name=f"{stage.name}_{keyed.name}_bands",
-            grid=(*stage.grid, band),
-            keys=(replace(keys, mask=mask),),
-            keyed=(Keyed(keyed.sum, axes, index),),
-            notes=(*stage.notes, note),
-        )
-        return made, Bands(band, inside, over, count)
+        plan = analyse(_in_band(at, band, f"{over}_in_{band}")[0], stage.rows, stage.keys[0].axes, sizes, split=False)
+        ends: list[Expr] = []
+        for level in plan.forward.levels:
+            ends += [e for x in level.extents for e in (x.lo, x.hi)]
+            ends += [e for s in level.statements for e in ((s.low, s.high, s.cond) if isinstance(s, Search) else (s.expr,))]
+        if over not in stage.grid and not plan.opaque and any(band in axes_of(e) for e in ends):
+            return n
     return None
 
 
-def _bounds(here: Expr, stage: PairStage, band: str, sizes: Mapping[str, Expr]) -> bool:
-    """Whether the tiles of keys that a tile of rows visits for a band are fewer than all, in closed form."""
-    plan = analyse(here, stage.rows, stage.keys[0].axes, sizes, split=False)
-    ends: list[Expr] = []
-    for level in plan.forward.levels:
-        ends += [e for x in level.extents for e in (x.lo, x.hi)]
-        ends += [e for s in level.statements for e in ((s.low, s.high, s.cond) if isinstance(s, Search) else (s.expr,))]
-    return not plan.opaque and any(band in axes_of(e) for e in ends)
+def _in_band(at: Expr, band: str, inside: str) -> tuple[Expr, Expr]:
+    """That a position lies in the band, and the first position of the band."""
+    first = Apply("mul", (Index(band), Size(inside)))
+    return Apply("and", (Apply("le", (first, at)), Apply("lt", (at, Apply("add", (first, Size(inside))))))), first
 
 
 class KeyedFlash(Flash):

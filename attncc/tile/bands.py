@@ -20,6 +20,8 @@ from functools import reduce
 from ..ir.expr import ONE, Apply, Const, Expr, Size
 from .nodes import Arg, Block, If, Program, Repeat, Stmt, Store, TileLoop
 
+GPU = 128
+"""Processors of a large GPU, about: what targets that differ in it agree on."""
 OVERHEAD = 2
 """Tiles that a table's bands visit, for one that parts visits."""
 ROWS = 64

@@ -15,9 +15,6 @@ from .host import number
 from .kernel import Kernel
 from .names import Names
 
-PROGRAMS = 128
-"""Programs that keep a large GPU at work, one each for its multiprocessors."""
-
 
 @dataclass(frozen=True)
 class Launch:
@@ -137,7 +134,7 @@ class _Launch:
         name = self._size(program.shares)
         if program.bands is not None:
             axis, inside, over = (self._size(a) for a in (program.bands.axis, program.bands.inside, program.bands.over))
-            number_of = number(bands.count(program, PROGRAMS), self._size)
+            number_of = number(bands.count(program, bands.GPU), self._size)
             return [f"    {name} = 1", f"    {axis} = {number_of}", f"    {inside} = triton.cdiv({over}, {axis})"]
         most = "" if program.most is None else f", {number(program.most, self._size)}"
         return [f"    {name} = max(1, min({' * '.join(tiles)}{most}))"] if most else [f"    {name} = {' * '.join(tiles)}"]
@@ -162,7 +159,7 @@ class _Launch:
         banded = [k for k in self.kernels if k.program in kernel.program.banded]
         if not banded:
             return self._run(kernel, device)
-        test = number(bands.cheaper(kernel.program, PROGRAMS), self._size)
+        test = number(bands.cheaper(kernel.program, bands.GPU), self._size)
         ways = [[line for k in banded for line in self._run(k, device)], self._run(kernel, device)]
         inner = [[f"    {line}" for line in way] for way in ways]
         return [f"    if {test}:", *inner[0], "    else:", *inner[1]]

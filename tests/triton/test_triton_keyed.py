@@ -4,9 +4,12 @@ import itertools
 
 import pytest
 from attends import op, qkv
-from keyed_cases import HISTOGRAMS, TABLES, histogram
+from attncc.backends.triton.run import module_of
+from keyed_cases import HISTOGRAMS, TABLES, cut, histogram
 from test_triton_backward import agree as gradients_agree
 from triton_cases import agree
+
+from attncc.schedules.backward import differentiated
 
 WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1", "j != i")])
 
@@ -23,3 +26,44 @@ def test_histograms(name: str, weights: tuple[str, str]) -> None:
 def test_gradients_of_tables(name: str) -> None:
     text, inputs = TABLES[name]
     gradients_agree(op(text), inputs)
+
+
+@pytest.mark.parametrize("name", ["difference", "plane"])
+def test_gradients_by_bands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch)
+    text, inputs = TABLES[name]
+    gradients_agree(op(text), {n: t[:1] if t.dim() == 4 else t for n, t in inputs.items()})
+
+
+def test_gradients_by_atomic_additions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATTNCC_ATOMIC", "1")
+    text, inputs = TABLES["plane"]
+    gradients_agree(op(text), inputs)
+
+
+def test_histograms_by_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch)
+    text, more = histogram("by distance", "softmax", "j <= i + 5")
+    agree(op(text), qkv(b=1, **more))
+
+
+def launches(name: str) -> str:
+    """The launching functions of the gradients of a case."""
+    text, inputs = TABLES[name]
+    program = op(text).specialise({n: t.dim() for n, t in inputs.items()})
+    made = differentiated(program, ["o"])
+    assert made is not None
+    plan = made.backward([n for n, t in inputs.items() if t.is_floating_point()], ["o"]).plan
+    return "".join(x.text for x in module_of(plan, dict.fromkeys(plan.features, 16), "interpreter", 32).launches)
+
+
+def test_what_a_launch_chooses_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts or bands by sizes; one array and no shares where atomic additions are asked for, unless results must be the same."""
+    cuttable, data = launches("difference"), launches("buckets")
+    assert "d_r[0].flatten(2, 3).narrow(2, 0, c)" in cuttable and "d_r = d_r.sum(0)" in cuttable
+    assert "flatten" not in data and "d_r = d_r.sum(0)" in data
+    monkeypatch.setenv("ATTNCC_ATOMIC", "1")
+    wished = launches("difference")
+    assert "d_r = torch.zeros((b, h, c)" in wished and "share" not in wished and "flatten" not in wished
+    monkeypatch.setattr("torch.are_deterministic_algorithms_enabled", lambda: True)
+    assert launches("difference") == cuttable

@@ -1,0 +1,59 @@
+"""How sums by key (gradients of tables, histograms) are dealt out to programs, in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+from ..ir.expr import ONE
+from ..ir.printer import show_expr
+from ..ir.sizes import Unknown, scalar
+from ..schedules.keyed import why_no_bands
+from ..schedules.plan import Fused, Plan, equal_sizes
+from ..tile import bands
+from ..tile.nodes import Program as Tiles
+
+
+def dealing(plan: Plan, sizes: Mapping[str, int] | None = None) -> Iterator[tuple[str, str, str]]:
+    """For each kernel of a plan with keyed sums: what it sums, how, and why. sizes: those that are known."""
+    for step in plan.steps:
+        if not isinstance(step, Fused):
+            continue
+        stages = {s.name: s for s in step.stages if s.keyed}
+        for kernel in step.kernels:
+            if kernel.name in stages:
+                stage = stages[kernel.name]
+                known = plan.extended(sizes) if sizes else {}
+                why = why_no_bands(stage, equal_sizes(plan.program))
+                yield ", ".join(k.name for k in stage.keyed), *_told(kernel, why, known)
+
+
+def _told(kernel: Tiles, why: str, sizes: Mapping[str, int]) -> tuple[str, str]:
+    from attncc.backends.triton.wishes import atomic
+
+    processors = os.cpu_count() or 1
+    wished = atomic()
+    if not kernel.banded:
+        decision = "parts: each share of the rows has an array of its own"
+        return f"on a GPU atomic, as ATTNCC_ATOMIC asks; elsewhere {decision}" if wished else decision, f"no bands: {why}"
+    over = ", ".join(b.over for p in kernel.banded if (b := p.bands) is not None)
+    assert kernel.most is not None
+    reason = (
+        f"memory allows {show_expr(kernel.most)} shares; bands where they keep more than "
+        f"{bands.OVERHEAD * len(kernel.banded)} times as many processors at work; atomic additions are for GPUs, on request"
+    )
+    try:
+        here = _way(kernel, over, processors, sizes)
+        there = "atomic, as ATTNCC_ATOMIC asks" if wished else _way(kernel, over, bands.GPU, sizes)
+    except Unknown:
+        there = "on a GPU atomic, as ATTNCC_ATOMIC asks; elsewhere " if wished else ""
+        return f"{there}parts, or owner-band over {over}: the sizes say which is cheaper", reason
+    return f"on a GPU {there}; on {processors} processors of a CPU {here}", reason
+
+
+def _way(kernel: Tiles, over: str, processors: int, sizes: Mapping[str, int]) -> str:
+    """What runs for known sizes."""
+    if scalar(bands.cheaper(kernel, processors), sizes):
+        number = ", ".join(str(scalar(bands.count(p, processors), sizes)) for p in kernel.banded)
+        return f"owner-band: {number} bands of {over}"
+    return f"parts: memory allows {max(1, scalar(kernel.most or ONE, sizes))} shares of the rows"
