@@ -180,12 +180,12 @@ class Body:
     def _tile(self, term: Term, op: str) -> str:
         """What a term takes from each pair, the identity of `op` from one that is not admitted."""
         expr = in_base2(self._inlined(term.expr))
-        masked = self.admitted is not None and not self._vanishes(term.expr)
+        masked = self.admitted is not None and not (op == "sum" and self._vanishes(term.expr))
         self.place.dims(expr, self.scope)
         out = self.place.expr(expr, self.scope, frozenset(self.pair))
         if masked:
             out = self._kept(out, identity(op))
-        return out.source if isinstance(out, Read) and self._is_pair(out) else self._stored(term, out)
+        return out.source if isinstance(out, Read) and self._is_pair(out) else self._stored(out)
 
     def _add(self, s: Sum, term: Term) -> None:
         tile = self._tile(term, s.op)
@@ -201,9 +201,9 @@ class Body:
     def _is_pair(self, read: Read) -> bool:
         return self.place.values.get(read.source) == self.pair
 
-    def _stored(self, term: Term, out: Expr) -> str:
-        """A name for the weights of a term; equal terms share one."""
-        key = Read("weights", (term.expr,), "float")
+    def _stored(self, out: Expr) -> str:
+        """A name for what a term takes from each pair; equal ones share it."""
+        key = Read("weights", (out,), "float")
         known = self.scope.known.get(key)
         if known is not None:
             return known.source

@@ -28,7 +28,7 @@ from ..fuse.pieces import Pieces
 from ..fuse.products import plain
 from .distances import unclamped
 from .ends import INF, Ends, Kept, outer_reads
-from .extremes import kept_where, keyed_sum, shared
+from .extremes import kept_where, keyed_sum, shared, through
 from .monomials import monomial, monomials, total
 from .script import Backward, Part, Script, at
 from .shifts import NO_AXES, Axes, constant_slope, still_scores
@@ -358,7 +358,7 @@ class Reverse:
             slope = diff(smooth, leaf)
             if is_const(slope, 0) or constant_slope(leaf, slope, still):
                 continue
-            entry = Entry(mul(cot, slope if short is None or short == expr else replace_part(slope, expr, short)))
+            entry = Entry(through(slope if short is None or short == expr else replace_part(slope, expr, short), cot))
             if flow is not None:
                 alpha = self._alpha(n, expr, leaf, slope)
                 if alpha is not None:
