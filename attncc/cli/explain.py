@@ -28,12 +28,14 @@ def explain(
     optional: list[str] = options.WITH,
     target: str = options.TARGET,
     dtype: str = typer.Option("bf16", "--dtype", help="With --target: bf16, fp16, fp32."),
+    backward: str = options.BACKWARD,
     json: bool = typer.Option(False, "--json", help="Everything as JSON."),
 ) -> None:
     """Say how each node runs and why: classes, masks, mixing order, such-that conditions, backends.
 
     --size settles what is open until the sizes are known. --target compiles the kernels, forward and backward, for a GPU that need
-    not be here, and says what they take, what their loops consist of and which unit of the machine binds them.
+    not be here, and says what they take, what their loops consist of and which unit of the machine binds them. --backward says of
+    which forms of the backward pass.
     """
     machine()
     from rich.markup import escape
@@ -43,11 +45,11 @@ def explain(
     from .opening import open_sample
 
     params, sizes = options.parse_params(param), options.parse_sizes(size)
-    kind = options.short_dtype(dtype)
+    kind, forms = options.short_dtype(dtype), options.parse_backward(backward)
     opened, sample = open_sample(file, pattern, params, optional=optional, sizes=sizes)
     found = decisions.explain(sample.program, sample.sizes if sizes else None)
     if json:
-        _json(opened.op.name, found, _bounds(sample, target, kind, sizes) if target else [], target, kind)
+        _json(opened.op.name, found, _bounds(sample, target, kind, sizes, forms) if target else [], target, kind)
         return
     console = out()
     first = opened.op.title.splitlines()[0] if opened.op.title else ""
@@ -58,7 +60,7 @@ def explain(
     if target:
         from attncc.backends.triton.machine.render import table
 
-        for bound in _bounds(sample, target, kind, sizes):
+        for bound in _bounds(sample, target, kind, sizes, forms):
             console.print()
             console.print(table(bound.report, bound.phase, str(bound.config)))
             if bound.whole is not None:
@@ -82,13 +84,16 @@ def _print(found: Explanation) -> None:
         out().print(table)
 
 
-def _bounds(sample: Sample, target: str, dtype: str, sizes: dict[str, int]) -> list[Any]:
+def _bounds(sample: Sample, target: str, dtype: str, sizes: dict[str, int], backward: tuple[str, ...]) -> list[Any]:
     """The static model of the kernels for a target."""
     from attncc.backends.triton.bounds import reports
 
     outputs = [o.name for o in sample.program.outputs if not o.on_request]
     with err().status(f"compiling for {target}") as status:
-        return reports(sample.program, outputs, target, dtype, sizes, heard=lambda p: status.update(f"compiling for {target}: {p}"))
+        return reports(
+            sample.program, outputs, target, dtype, sizes,
+            heard=lambda p: status.update(f"compiling for {target}: {p}"), backward=backward,
+        )  # fmt: skip
 
 
 def _json(name: str, found: Explanation, bounds: list[Any], target: str | None, dtype: str) -> None:

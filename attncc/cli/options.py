@@ -14,6 +14,9 @@ SIZE = typer.Option([], "--size", "-s", metavar="AXIS=N", help="The length of an
 WITH = typer.Option([], "--with", metavar="NAME", help="An optional input to make as well.")
 SEED = typer.Option(0, "--seed", help="Seed of the sample data.")
 DTYPE = typer.Option("float32", "--dtype", help="float64, float32, bfloat16, float16.")
+BACKWARD = typer.Option(
+    None, "--backward", metavar="FORM", help="The Triton backward pass: split, joint (adds atomically), both; else as ATTNCC_BACKWARD says."
+)
 TARGET = typer.Option(None, "--target", metavar="TARGET", help="cuda:80, cuda:90, cuda:100, hip:gfx942, ...")
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None, **{w: float(w) for w in ("inf", "-inf", "nan")}}
@@ -66,6 +69,13 @@ def parse_sizes(items: list[str]) -> dict[str, int]:
         if not equals or not name.strip() or out[name.strip()] < 0:
             raise typer.BadParameter(f"'{item}' is not AXIS=N with a whole number N", param_hint="--size")
     return out
+
+
+def parse_backward(form: str | None) -> tuple[str, ...]:
+    """The forms of a backward pass that an option names, () for none. Raises typer.BadParameter."""
+    if form not in (None, "split", "joint", "both"):
+        raise typer.BadParameter(f"'{form}' is none of split, joint, both", param_hint="--backward")
+    return () if form is None else ("split", "joint") if form == "both" else (form,)
 
 
 def parse_dtype(name: str) -> Any:

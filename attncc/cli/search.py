@@ -25,6 +25,7 @@ def search(
     limit: int = typer.Option(14, "--limit", help="Compiles for each kernel, at most."),
     path: str = typer.Option(None, "--out", "-o", metavar="FILE", help="Merge the result into a table; the shipped one: --out shipped."),
     check: bool = typer.Option(False, "--check", help="Search only where the table has no entry that still compiles without spills."),
+    backward: str = options.BACKWARD,
     only: str = typer.Option("", "--kind", metavar="TEXT", help="Only kernels whose structure has this text."),
 ) -> None:
     """Search tile sizes, warps, stages and loads of each structure of kernel, forward and backward, and print what was found.
@@ -51,7 +52,8 @@ def search(
     widths = widths if isinstance(widths, list) else [widths]
     if not all(isinstance(n, int) and n > 0 for n in widths):
         raise AttnValueError(f"--features takes whole numbers, found '{features}'")
-    kernels = {k: v for k, v in table.kernels(_programs(files or [], options.parse_params(param))).items() if only in k}
+    programs = _programs(files or [], options.parse_params(param))
+    kernels = {k: v for k, v in table.kernels(programs, options.parse_backward(backward)).items() if only in k}
     todo = list(table.works(kernels, widths, dict.fromkeys(settings)))
     where = chosen.PATH if path == "shipped" else Path(path) if path else None
     known = table.read(where) if where and check else []

@@ -159,5 +159,5 @@ def _backend(name: str, program: Program) -> Iterator[tuple[str, str, str]]:
         yield name, "refuses", reason
     if name == "eager":
         yield name, "takes every program", "the oracle and the fallback"
-    for node, decision, reason in backend.notes(program):
+    for node, decision, reason in (*backend.notes(program), *(backend.forms(program) if hasattr(backend, "forms") else ())):
         yield name, f"{node}: {decision}", reason

@@ -5,7 +5,7 @@ CPU.
     style                            choices of a configuration that change the text
     expressions, intrinsics          pointwise operations
     host, launch, module             what runs around kernels, and the whole module
-    backward                         gradients
+    backward, forms                  gradients, split or joint
     load, run                        modules and programs at run time
     machine                          compiling without a GPU, and what the machine code says
 
@@ -60,6 +60,19 @@ class Triton(Compiling):
         from .backward import gradient
 
         return gradient(program, outputs)
+
+    def forms(self, program: Program) -> list[tuple[str, str, str]]:
+        """(what, decision, reason) of the backward pass of a call: in which form it runs, and why."""
+        from attncc.schedules.backward import differentiated
+
+        from .forms import rewrite, why
+
+        made = differentiated(program, [o.name for o in program.outputs if not o.on_request], rewrite("joint"))
+        if made is None:
+            return []
+        needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const]
+        form, reason = why(made.backward(needs, [o.name for o in made.program.outputs if o.kind == "float"]))
+        return [("backward", form, reason)]
 
     def source(self, program: Program, outputs: Sequence[str], features: dict[str, int], target: str, bits: int = 16) -> str:
         """The generated module for a target. features: sizes of head dimensions by axis, 64 where not given."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from attncc.errors import AttnUnsupportedError
@@ -13,6 +13,7 @@ from attncc.schedules.backward import differentiated
 from attncc.schedules.plan import Plan, plan
 
 from .configs import Config
+from .forms import asked, checked, kernels, rewrite
 from .machine import Kept, Report, parse_target
 from .machine.mix import to_json
 from .search import Compiler
@@ -24,8 +25,8 @@ DEFAULT_HEAD = 64
 
 @dataclass(frozen=True)
 class Bound:
-    """One kernel. phase: `forward` or `backward`. paired: it has a loop over tiles of pairs. whole: of its form for lengths that
-    fill their tiles, where it has one."""
+    """One kernel. phase: `forward`, `backward` or `joint backward`. paired: it has a loop over tiles of pairs. whole: of its form
+    for lengths that fill their tiles, where it has one."""
 
     phase: str
     config: Config
@@ -38,16 +39,18 @@ class Bound:
         return {"phase": self.phase, "config": self.config.to_json(), **to_json(self.report), **whole}
 
 
-def phases(program: Program, outputs: Sequence[str]) -> Iterator[tuple[str, Plan]]:
-    """The plans of both passes; the backward one, for every input that can have a gradient, where kernels do it."""
+def phases(program: Program, outputs: Sequence[str], backward: Sequence[str] = ()) -> Iterator[tuple[str, Plan]]:
+    """The plans of both passes; the backward one, for every input that can have a gradient, where kernels do it. backward: its
+    forms (`forms.py`), the one that the process asks for where none is given; a joint one only where there are sides to join."""
     yield "forward", plan(program, outputs)
     made = differentiated(program, outputs)
     if made is not None:
         needs = [i.name for i in made.program.inputs if i.kind == "float" and not i.const]
         floats = [o.name for o in made.program.outputs if o.kind == "float"]
-        back = made.backward(needs, floats).plan
-        if back.steps:
-            yield "backward", back
+        for form in dict.fromkeys(map(checked, backward or (asked(),))):
+            back = replace(made, rewrite=rewrite(form)).backward(needs, floats)
+            if back.plan.steps and (form == "split" or not backward or kernels(back)):
+                yield "joint backward" if kernels(back) else "backward", back.plan
 
 
 def reports(
@@ -59,8 +62,10 @@ def reports(
     *,
     compiler: Compiler | None = None,
     heard: Callable[[str], None] | None = None,
+    backward: Sequence[str] = (),
 ) -> list[Bound]:
-    """One for each kernel, forward and backward. sizes: head dimensions, 64 where not given. heard: told of each phase.
+    """One for each kernel, forward and backward. sizes: head dimensions, 64 where not given. heard: told of each phase. backward: as
+    for `phases`.
 
     Raises AttnValueError for a text that is no target, AttnUnsupportedError when there is no kernel, when it does not compile, or
     when the model has no figures for the target.
@@ -68,9 +73,9 @@ def reports(
     parse_target(target)
     if compiler is None:
         with Kept() as worker:
-            return reports(program, outputs, target, dtype, sizes, compiler=worker, heard=heard)
+            return reports(program, outputs, target, dtype, sizes, compiler=worker, heard=heard, backward=backward)
     out: list[Bound] = []
-    for phase, made in phases(program, outputs):
+    for phase, made in phases(program, outputs, backward):
         if heard is not None:
             heard(phase)
         features = feature_sizes(made, sizes)

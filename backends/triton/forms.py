@@ -63,7 +63,10 @@ def why(tape: Tape) -> tuple[str, str]:
         if torch.are_deterministic_algorithms_enabled():
             return "split", f"{VARIABLE}=joint gives way to torch.use_deterministic_algorithms(True)"
         return "joint", f"{VARIABLE}=joint: five products a pair, and sums in no fixed order"
-    return "split", f"the same result on every run; {VARIABLE}=joint takes five products a pair instead of seven, and is not"
+    return (
+        "split",
+        f"the same result on every run; {VARIABLE}=joint: five products a pair instead of seven, sums in no fixed order",
+    )
 
 
 @dataclass

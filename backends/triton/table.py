@@ -7,7 +7,7 @@ The file does not depend on the order of the patterns or of the searches, and en
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,14 @@ class Work:
         return {**head, **data, "searched_on": self.name}
 
 
-def kernels(patterns: Iterable[tuple[str, Pattern, list[str]]]) -> dict[str, tuple[str, Program]]:
-    """The kernel that stands for each structure, by structure. patterns: names, programs, outputs."""
+def kernels(
+    patterns: Iterable[tuple[str, Pattern, list[str]]], backward: Sequence[str] = ("split",)
+) -> dict[str, tuple[str, Program]]:
+    """The kernel that stands for each structure, by structure. patterns: names, programs, outputs. backward: forms of the backward
+    pass."""
     best: dict[str, tuple[tuple[int, str], str, Program]] = {}
     for name, pattern, outputs in patterns:
-        for phase, made in phases(pattern, outputs):
+        for phase, made in phases(pattern, outputs, backward):
             for kernel in module_of(made, dict.fromkeys(made.features, 64), "interpreter", 32).kernels:
                 program = kernel.program
                 of = traits(program, dict.fromkeys(made.features, 64))

@@ -162,6 +162,15 @@ def test_explain(attncc: Run, mine: Path) -> None:
     assert "the right is cheaper" in linear.output
 
 
+def test_explain_says_which_form_the_backward_pass_takes(attncc: Run, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+    assert "backward: split" in attncc("explain", mine).output
+    monkeypatch.setenv("ATTNCC_BACKWARD", "joint")
+    assert "backward: joint" in attncc("explain", mine).output
+    result = attncc("explain", mine, "--target", "cuda:90", "--backward", "dual")
+    assert result.exit_code == 2 and "none of split, joint, both" in result.output
+
+
 def test_explain_wrong_target(attncc: Run, mine: Path) -> None:
     result = attncc("explain", mine, "--target", "tpu:5")
     assert result.exit_code == 1
