@@ -1,8 +1,12 @@
 """attncc: a compiler for attention operators."""
 
 from pathlib import Path as _Path
+from time import time_ns as _time_ns
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
+
+_imported = _time_ns()
+"""When this process began to read the compiler's files."""
 
 # In a source checkout the sub-packages grammar, backends and patterns live beside this folder; a wheel holds them inside it.
 _root = _Path(__file__).resolve().parent.parent
@@ -67,7 +71,7 @@ def __getattr__(name: str) -> _Any:
         from importlib import import_module
 
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    if name in ("testing", "cache", "errors"):
+    if name in ("testing", "cache", "errors", "kept"):
         from importlib import import_module
 
         return import_module(f".{name}", __name__)

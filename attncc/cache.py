@@ -2,6 +2,7 @@
 
 An entry is built in a private folder and renamed into place, so several processes may build it at once and none sees half of
 it. A seal file inside lists the size and hash of every file; an entry that does not match its seal is removed and built again.
+A small entry is one file that begins with the hash of the rest, replaced as a whole.
 The place is ATTNCC_CACHE_DIR, else XDG_CACHE_HOME/attncc, else ~/.cache/attncc; a folder for this process alone where that
 cannot be written.
 """
@@ -19,6 +20,8 @@ from functools import cache
 from pathlib import Path
 
 SEAL = "seal.json"
+_DIGEST = 32
+"""Bytes of the hash in front of a small entry."""
 
 
 def key(parts: Iterable[object]) -> str:
@@ -65,6 +68,29 @@ def fetch(kind: str, name: str, build: Callable[[Path], None]) -> Path:
         return _publish(work, entry)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def read(kind: str, name: str) -> bytes | None:
+    """The content of a small entry, None where there is none or it is damaged."""
+    try:
+        data = (root() / kind / name).read_bytes()
+    except OSError:
+        return None
+    return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
+
+
+def write(kind: str, name: str, data: bytes) -> None:
+    """Make or replace a small entry. Where the disk takes none, there is none."""
+    home = root() / kind
+    with suppress(OSError):
+        home.mkdir(parents=True, exist_ok=True)
+        number, fresh = tempfile.mkstemp(prefix=f".{name[:8]}-", dir=home)
+        try:
+            with open(number, "wb") as file:
+                file.write(hashlib.sha256(data).digest() + data)
+            os.replace(fresh, home / name)
+        except OSError:
+            os.unlink(fresh)
 
 
 def drop(kind: str, name: str) -> None:

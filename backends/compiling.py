@@ -23,16 +23,24 @@ class Compiling:
 
     def notes(self, program: Program) -> list[tuple[str, str, str]]:
         """(node, decision, reason) of every attend, for `explain`."""
-        from attncc.ir.nodes import Attend, values_of
-        from attncc.schedules.plan import Fused, plan
+        from attncc.kept import kept
 
-        rows = []
-        for step in plan(program, [o.name for o in program.outputs]).steps:
-            if not isinstance(step.node, Attend):
-                continue
-            name = next((v.name for v in values_of(step.node)), "attend")
-            if isinstance(step, Fused):
-                rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
-            else:
-                rows.append((name, "torch", step.reason))
-        return rows
+        from .plans import about
+
+        return kept(list, ["notes", *about(program)], lambda: _notes(program))
+
+
+def _notes(program: Program) -> list[tuple[str, str, str]]:
+    from attncc.ir.nodes import Attend, values_of
+    from attncc.schedules.plan import Fused, plan
+
+    rows = []
+    for step in plan(program, [o.name for o in program.outputs]).steps:
+        if not isinstance(step.node, Attend):
+            continue
+        name = next((v.name for v in values_of(step.node)), "attend")
+        if isinstance(step, Fused):
+            rows.append((name, "fused", "; ".join(n for k in step.kernels for n in k.notes)))
+        else:
+            rows.append((name, "torch", step.reason))
+    return rows

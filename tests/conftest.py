@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+os.environ.setdefault("ATTNCC_PLANS", "off")  # tests change the compiler under way: nothing that they make may reach another run
+
 if not torch.cuda.is_available() and "triton" not in sys.modules:
     os.environ["TRITON_INTERPRET"] = "1"
 

@@ -1,29 +1,22 @@
-"""Where patterns come from: files, strings, the shipped set. Parsed once a process."""
+"""What texts of patterns declare: their trees, read once, on top of the shipped definitions."""
 
 from __future__ import annotations
 
-import difflib
 import pickle
 import sys
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 
 from ..cache import fetch, key
-from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, AttnUnsupportedError, Source
+from ..errors import AttnError, AttnNameError, Source
 from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.scope import Library
-
-
-@dataclass(frozen=True)
-class Shipped:
-    """A shipped pattern file: its name, title (first comment line) and citation (the whole comment)."""
-
-    name: str
-    title: str
-    citation: str
+from .texts import find as find
+from .texts import patterns as patterns
+from .texts import read as read
+from .texts import shipped_source as shipped_source
 
 
 @cache
@@ -66,35 +59,6 @@ def library_of(source: Source) -> tuple[Library, tree.File]:
     return library, file
 
 
-def read(path_or_source: str | Path) -> Source:
-    """The text of a path, or of a string that holds a program.
-
-    Raises AttnUnsupportedError when there is no such file or it cannot be read, AttnSyntaxError when it is not UTF-8.
-    """
-    if not isinstance(path_or_source, str | Path):
-        raise AttnTypeError(
-            f"a pattern is a path or a text, found {type(path_or_source).__name__}", None, "attncc.compile('mine.attn')"
-        )
-    text = str(path_or_source)
-    if isinstance(path_or_source, str) and ("\n" in text or "{" in text or not text.strip()):
-        return Source("<string>", text)
-    path = Path(path_or_source)
-    try:
-        return Source(str(path), path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.stem, [s.name for s in patterns()], 1)
-        help = f"attncc.load('{near[0]}') loads a shipped pattern" if near else "pass a path, or the text of a pattern"
-        raise AttnUnsupportedError(f"no file '{text}'", None, help) from None
-    except IsADirectoryError:
-        raise AttnUnsupportedError(f"'{text}' is a folder", None, "pass one file") from None
-    except UnicodeDecodeError:
-        raise AttnSyntaxError(f"'{text}' is not UTF-8 text") from None
-    except (OSError, ValueError) as error:
-        shown = text if len(text) < 80 else text[:76] + " ..."
-        reason = getattr(error, "strerror", None) or error
-        raise AttnUnsupportedError(f"'{shown}' cannot be read: {reason}", None, "pass a path, or the text of a pattern") from None
-
-
 def pick(library: Library, file: tree.File, source: Source, name: str | None) -> str:
     """The pattern of a file to compile: the named one, the one called like the file, or the only one."""
     names = list(dict.fromkeys(d.name for d in file.decls if isinstance(d, tree.Pattern)))
@@ -110,42 +74,3 @@ def pick(library: Library, file: tree.File, source: Source, name: str | None) ->
     if len(names) == 1:
         return names[0]
     raise AttnNameError(f"'{source.name}' declares several patterns", None, f"pass pattern=, one of: {', '.join(names)}")
-
-
-@cache
-def shipped_source(name: str) -> Source:
-    """The text of a shipped file, by its name."""
-    text = resources.files("attncc.patterns").joinpath(f"{name}.attn").read_text(encoding="utf-8")
-    return Source(f"patterns/{name}.attn", text)
-
-
-def find(name: str) -> tuple[Source, str]:
-    """The shipped file that declares a pattern: `neighborhood2d`, or `sigmoid_core` in sigmoid.attn."""
-    stems = [s.name for s in patterns()]
-    homes = sorted((s for s in stems if name == s or name.startswith(s + "_")), key=len, reverse=True)
-    for home in homes:
-        source = shipped_source(home)
-        if any(isinstance(d, tree.Pattern) and d.name == name for d in parsed(source).decls):
-            return source, name
-    near = difflib.get_close_matches(name, stems, 3)
-    help = f"did you mean {' or '.join(repr(n) for n in near)}?" if near else "attncc.patterns() lists them"
-    if homes:
-        inner = sorted({d.name for d in parsed(shipped_source(homes[0])).decls if isinstance(d, tree.Pattern)})
-        help = f"patterns in {homes[0]}.attn: {', '.join(inner)}"
-    raise AttnNameError(f"no shipped pattern '{name}'", None, help)
-
-
-@cache
-def patterns() -> tuple[Shipped, ...]:
-    """Every shipped pattern file, by name, with the comment that heads it."""
-    out = []
-    for item in sorted(resources.files("attncc.patterns").iterdir(), key=lambda p: p.name):
-        if not item.name.endswith(".attn"):
-            continue
-        lines = []
-        for line in item.read_text(encoding="utf-8").splitlines():
-            if not line.startswith("#"):
-                break
-            lines.append(line.lstrip("# ").rstrip())
-        out.append(Shipped(item.name[:-5], lines[0] if lines else "", " ".join(lines)))
-    return tuple(out)

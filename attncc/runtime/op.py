@@ -13,19 +13,16 @@ import torch
 from ..errors import AttnNameError, AttnTypeError, AttnUnsupportedError, Source
 from ..ir.nodes import Program
 from ..ir.sizes import sized_by_data
-from ..language import tree
-from ..passes.pipeline import front
-from ..passes.resolve.declared import inputs_of, stored_dims
-from ..passes.resolve.overloads import choose
-from ..passes.resolve.program import resolve
-from ..passes.resolve.scope import Library
-from . import library as files
-from . import tuning
+from . import texts, tuning
 from .backends import choose as choose_backend
 from .backends import named
+from .declaration import Declaration, Written
 from .operators import Facts, Operator, operator
 
 if TYPE_CHECKING:
+    from ..language import tree
+    from ..passes.resolve.declared import Declared
+    from ..passes.resolve.scope import Library
     from .explain import Explanation
 
 
@@ -49,17 +46,42 @@ class Op:
     def __init__(
         self, library: Library, decl: tree.Pattern, params: Mapping[str, Any], source: Source, autotune: bool = False
     ) -> None:
-        self._library, self._decl, self._source = library, decl, source
+        self._begin(Declaration(library, decl, params, source), autotune)
+
+    @classmethod
+    def written(cls, source: Source, pattern: str | None, params: Mapping[str, Any], autotune: bool = False) -> Op:
+        """The op of a text."""
+        made = cls.__new__(cls)
+        made._begin(Written(source, pattern, params), autotune)
+        return made
+
+    def _begin(self, declaration: Declaration, autotune: bool) -> None:
+        self._declaration, self._head = declaration, declaration.head
         self.autotune = autotune
         self._measures = autotune or tuning.wanted()
         self._tuned: set[Any] = set()
-        self.params = dict(params)
-        self.name = decl.name
+        self.params = dict(declaration.params)
+        self.name = self._head.name
         self._programs: dict[tuple[tuple[str, int], ...], Program] = {}
         self._entries: dict[Any, Operator] = {}
         self._results: dict[tuple[str, ...], Any] = {}
-        self._specs = inputs_of(library, decl, self.params)
-        self._inputs = tuple(s.name for s in self._specs.inputs)
+        self._inputs = self._head.inputs
+
+    @property
+    def _library(self) -> Library:
+        return self._declaration.opened[0]
+
+    @property
+    def _decl(self) -> tree.Pattern:
+        return self._declaration.opened[1]
+
+    @property
+    def _specs(self) -> Declared:
+        return self._declaration.specs
+
+    @property
+    def _source(self) -> Source:
+        return self._declaration.source
 
     def __repr__(self) -> str:
         params = ", ".join(f"{k}={v!r}" for k, v in self.params.items())
@@ -68,34 +90,34 @@ class Op:
     @property
     def signature(self) -> Signature:
         """Names of inputs, parameters and outputs. Outputs are those of the default call."""
-        return Signature(self._inputs, self._specs.params, self._specs.outputs)
+        return Signature(self._inputs, self._head.params, self._head.outputs)
 
     @property
     def title(self) -> str:
         """The comment above the pattern: what it is and where it is from."""
-        return self._decl.title
+        return self._head.title
 
     def bind(self, tensors: Sequence[Any], named: Mapping[str, Any]) -> dict[str, torch.Tensor]:
         """Arguments by input name; None counts as not given. Raises AttnTypeError, AttnNameError."""
         if len(tensors) > len(self._inputs):
             raise AttnTypeError(
                 f"'{self.name}' takes {len(self._inputs)} tensors, found {len(tensors)}",
-                self._decl.span,
+                self._head.span,
                 f"inputs: {', '.join(self._inputs)}",
             )
         given: dict[str, Any] = dict(zip(self._inputs, tensors, strict=False))
         for name, t in named.items():
             if name in given:
-                raise AttnTypeError(f"input '{name}' is given by position and by name", self._decl.span)
-            if name in self._specs.off and name not in self._inputs:
+                raise AttnTypeError(f"input '{name}' is given by position and by name", self._head.span)
+            if name in self._head.off and name not in self._inputs:
                 raise AttnTypeError(
                     f"input '{name}' is not used with these parameters",
-                    self._specs.off[name],
+                    self._head.off[name],
                     "leave it out, or change the parameters in this condition",
                 )
             if name not in self._inputs:
-                kind = "a parameter: give it to attncc.load or attncc.compile" if name in self._specs.params else "not an input"
-                raise AttnNameError(f"'{name}' is {kind}", self._decl.span, f"inputs: {', '.join(self._inputs)}")
+                kind = "a parameter: give it to attncc.load or attncc.compile" if name in self._head.params else "not an input"
+                raise AttnNameError(f"'{name}' is {kind}", self._head.span, f"inputs: {', '.join(self._inputs)}")
             given[name] = t
         out = {}
         for name, t in given.items():
@@ -103,11 +125,11 @@ class Op:
                 continue
             if not isinstance(t, torch.Tensor):
                 raise AttnTypeError(
-                    f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._decl.span, "torch.as_tensor(x)"
+                    f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._head.span, "torch.as_tensor(x)"
                 )
             if t.layout is not torch.strided or t.is_nested:
                 kind = "nested" if t.is_nested else str(t.layout)
-                raise AttnTypeError(f"'{name}' must be a dense tensor, found one that is {kind}", self._decl.span, "x.to_dense()")
+                raise AttnTypeError(f"'{name}' must be a dense tensor, found one that is {kind}", self._head.span, "x.to_dense()")
             out[name] = t
         return out
 
@@ -119,12 +141,14 @@ class Op:
         """The program for present inputs (name -> number of dims), resolved, verified and cached."""
         key = tuple(sorted(present.items()))
         if key not in self._programs:
-            self._programs[key] = front(resolve(self._library, self._decl, self.params, present))
+            self._programs[key] = self._declaration.program(key)
         return self._programs[key]
 
     @property
     def ir(self) -> Program:
         """The program with no optional input present; with all of them where the pattern cannot do without."""
+        from ..passes.resolve.declared import stored_dims
+
         try:
             return self.specialise(stored_dims(self._library, self._decl, self.params))
         except AttnTypeError:
@@ -140,7 +164,7 @@ class Op:
         device = place.type
         if any(t.device != place for t in bound.values()):
             places = ", ".join(sorted({str(t.device) for t in bound.values()}))
-            raise AttnTypeError(f"the tensors are on several devices: {places}", self._decl.span, "move them to one")
+            raise AttnTypeError(f"the tensors are on several devices: {places}", self._head.span, "move them to one")
         dims = tuple((n, t.dim()) for n, t in bound.items())
         asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         facts = self._facts(dims, asked, backend, device)
@@ -150,7 +174,7 @@ class Op:
             self._tune_once(bound, asked, backend, device)
         for name in facts.consts:
             if bound[name].requires_grad:
-                raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._decl.span, f"pass {name}.detach()")
+                raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._head.span, f"pass {name}.detach()")
         if facts.direct and not torch.compiler.is_compiling():
             found = self._entry(dims, asked, backend, device).way.forward(bound)[0]
             results = [found[o] for o in facts.outputs]
@@ -236,7 +260,7 @@ class Op:
         program = self.ir
         reasons = backend.refuses(program)
         if reasons:
-            raise AttnUnsupportedError(f"'{self.name}' has no fused kernel: {reasons[0]}", self._decl.span)
+            raise AttnUnsupportedError(f"'{self.name}' has no fused kernel: {reasons[0]}", self._head.span)
         text: str = backend.source(program, self._wanted(program, None), dict(sizes or {}), target, bits)
         return text
 
@@ -249,23 +273,16 @@ class Op:
         for name in outputs:
             if name not in known:
                 raise AttnNameError(
-                    f"'{self.name}' has no output '{name}' here", self._decl.span, f"outputs: {', '.join(sorted(known))}"
+                    f"'{self.name}' has no output '{name}' here", self._head.span, f"outputs: {', '.join(sorted(known))}"
                 )
         if not outputs:
-            raise AttnTypeError("no output is asked for", self._decl.span)
+            raise AttnTypeError("no output is asked for", self._head.span)
         return tuple(outputs)
 
 
 def _autocast(floats: Sequence[str], tensors: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Float inputs in the autocast dtype, as for scaled_dot_product_attention; float64 and integers stay."""
     return {n: t.to(dtype) if n in floats and t.dtype != torch.float64 else t for n, t in tensors.items()}
-
-
-def make(source: Source, pattern: str | None, params: Mapping[str, Any], autotune: bool = False) -> Op:
-    """The op of a text."""
-    library, file = files.library_of(source)
-    name = files.pick(library, file, source, pattern)
-    return Op(library, choose(library, name, params, None), params, source, autotune)
 
 
 def compile(path_or_source: str | Path, *, pattern: str | None = None, autotune: bool = False, **params: Any) -> Op:
@@ -275,15 +292,15 @@ def compile(path_or_source: str | Path, *, pattern: str | None = None, autotune:
     with new dims, dtypes or head dimensions measures configurations on the device (`Op.tune`). Raises AttnSyntaxError,
     AttnNameError, AttnTypeError, AttnValueError, each with file, line and column.
     """
-    return make(files.read(path_or_source), pattern, params, autotune)
+    return Op.written(texts.read(path_or_source), pattern, params, autotune)
 
 
 def load(name: str, *, autotune: bool = False, **params: Any) -> Op:
     """A shipped pattern by name, e.g. `attncc.load("neighborhood2d", window=(5, 7))`. autotune: as in `compile`."""
-    source, pattern = files.find(name)
-    return make(source, pattern, params, autotune)
+    source, pattern = texts.find(name)
+    return Op.written(source, pattern, params, autotune)
 
 
-def patterns() -> tuple[files.Shipped, ...]:
+def patterns() -> tuple[texts.Shipped, ...]:
     """Names, titles and citations of all shipped patterns."""
-    return files.patterns()
+    return texts.patterns()

@@ -8,11 +8,11 @@ from threading import Thread
 
 import torch
 from attncc.backends.backward import KernelGradient
+from attncc.backends.plans import differentiated
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
 from attncc.runtime.gradient import Gradient
-from attncc.schedules.backward import differentiated
 from attncc.schedules.joint import joint
 from attncc.schedules.plan import Plan
 

@@ -11,10 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from attncc.backends.plans import plan
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
-from attncc.schedules.plan import Fused, Plan, plan
+from attncc.kept import kept
+from attncc.schedules.plan import Fused, Plan
 from attncc.tile.nodes import Program as Tiles
 
 from . import boxes
@@ -102,8 +104,16 @@ class Loaded:
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
         key = (kernel.name, tuple(sizes[a] for d in kernel.program.dims for a in d.axes))
         if key not in self._chosen:
-            self._chosen[key] = self.choose(kernel.program, sizes, self.strip)
+            self._chosen[key] = self._choice(kernel.program, sizes)
         return self._chosen[key]
+
+    def _choice(self, program: Tiles, sizes: Mapping[str, int]) -> dict[str, int]:
+        """Tile sizes. Where they are boxes of several axes, many are compared: what was found is kept."""
+        unit = {boxes.choose: "vectors", boxes.for_matrix_unit: "matrix"}.get(self.choose)
+        if unit is None or all(len(d.axes) == 1 for d in program.dims):
+            return self.choose(program, sizes, self.strip)
+        about = ["boxes", unit, self.strip, boxes.processors(), repr(sorted(sizes.items())), repr(program)]
+        return kept(dict, about, lambda: self.choose(program, sizes, self.strip))
 
 
 class _Run(Steps):
@@ -133,7 +143,9 @@ class _Run(Steps):
 
 def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int], dtype: torch.dtype) -> Module:
     """The generated library of some kernels of a plan."""
-    return print_module(plan.program.name, programs, features, str(dtype).removeprefix("torch."))
+    element, title = str(dtype).removeprefix("torch."), plan.program.name
+    about = ["cpu", title, element, repr(features), *map(repr, programs)]
+    return kept(Module, about, lambda: print_module(title, programs, features, element))
 
 
 def _bounded(known: dict[Any, Any]) -> dict[Any, Any]:

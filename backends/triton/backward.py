@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from attncc.backends.backward import KernelGradient, Start
+from attncc.backends.plans import differentiated
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
 from attncc.ir.sizes import solve
 from attncc.runtime.gradient import Gradient
-from attncc.schedules.backward import Differentiated, Tape, differentiated
+from attncc.schedules.backward import Differentiated, Tape
 from attncc.schedules.plan import Plan
 from attncc.tile.nodes import Program as Tiles
 

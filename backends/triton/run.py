@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from attncc.backends.lists import listed
+from attncc.backends.plans import plan
 from attncc.backends.steps import Steps
 
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
-from attncc.schedules.plan import Fused, Plan, plan
+from attncc.schedules.plan import Fused, Plan
 from attncc.tile import bands
 
 from .choice import candidates
