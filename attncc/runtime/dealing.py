@@ -29,26 +29,26 @@ def dealing(plan: Plan, sizes: Mapping[str, int] | None = None) -> Iterator[tupl
 
 
 def _told(kernel: Tiles, why: str, sizes: Mapping[str, int]) -> tuple[str, str]:
-    from attncc.backends.triton.wishes import atomic
+    from attncc.backends.triton import wishes
 
     processors = os.cpu_count() or 1
-    wished = atomic()
+    wish = wishes.asked()
+    atomic = "atomic" if wish and not wishes.forbidden() else ""
+    told = f"; {wishes.WHY if atomic else wishes.FORBIDDEN}" if wish else ""
+    end = f"{told}; the CPU, of few processors, never adds atomically"
     if not kernel.banded:
-        decision = "parts: each share of the rows has an array of its own"
-        return f"on a GPU atomic, as ATTNCC_ATOMIC asks; elsewhere {decision}" if wished else decision, f"no bands: {why}"
+        parts = "parts: each share of the rows has an array of its own"
+        return f"on a GPU atomic; on a CPU {parts}" if atomic else parts, f"no bands: {why}{end}"
     over = ", ".join(b.over for p in kernel.banded if (b := p.bands) is not None)
-    assert kernel.most is not None
-    reason = (
-        f"memory allows {show_expr(kernel.most)} shares; bands where they keep more than "
-        f"{bands.OVERHEAD * len(kernel.banded)} times as many processors at work; atomic additions are for GPUs, on request"
-    )
+    many = bands.OVERHEAD * len(kernel.banded)
+    most = show_expr(kernel.most or ONE)
+    reason = f"memory allows {most} shares; bands where they keep more than {many} times as many processors at work{end}"
     try:
-        here = _way(kernel, over, processors, sizes)
-        there = "atomic, as ATTNCC_ATOMIC asks" if wished else _way(kernel, over, bands.GPU, sizes)
+        here, there = (_way(kernel, over, n, sizes) for n in (processors, bands.GPU))
     except Unknown:
-        there = "on a GPU atomic, as ATTNCC_ATOMIC asks; elsewhere " if wished else ""
-        return f"{there}parts, or owner-band over {over}: the sizes say which is cheaper", reason
-    return f"on a GPU {there}; on {processors} processors of a CPU {here}", reason
+        either = f"parts, or owner-band over {over}: the sizes say which is cheaper"
+        return f"on a GPU atomic; on a CPU {either}" if atomic else either, reason
+    return f"on a GPU {atomic or there}; on {processors} processors of a CPU {here}", reason
 
 
 def _way(kernel: Tiles, over: str, processors: int, sizes: Mapping[str, int]) -> str:

@@ -9,6 +9,7 @@ from keyed_cases import HISTOGRAMS, TABLES, cut, histogram
 from test_triton_backward import agree as gradients_agree
 from triton_cases import agree
 
+from attncc.errors import AttnValueError
 from attncc.schedules.backward import differentiated
 
 WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1", "j != i")])
@@ -36,7 +37,7 @@ def test_gradients_by_bands(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_gradients_by_atomic_additions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ATTNCC_ATOMIC", "1")
+    monkeypatch.setenv("ATTNCC_TABLES", "atomic")
     text, inputs = TABLES["plane"]
     gradients_agree(op(text), inputs)
 
@@ -62,8 +63,12 @@ def test_what_a_launch_chooses_from(monkeypatch: pytest.MonkeyPatch) -> None:
     cuttable, data = launches("difference"), launches("buckets")
     assert "d_r[0].flatten(2, 3).narrow(2, 0, c)" in cuttable and "d_r = d_r.sum(0)" in cuttable
     assert "flatten" not in data and "d_r = d_r.sum(0)" in data
-    monkeypatch.setenv("ATTNCC_ATOMIC", "1")
+    monkeypatch.setenv("ATTNCC_TABLES", "atomic")
     wished = launches("difference")
     assert "d_r = torch.zeros((b, h, c)" in wished and "share" not in wished and "flatten" not in wished
     monkeypatch.setattr("torch.are_deterministic_algorithms_enabled", lambda: True)
-    assert launches("difference") == cuttable
+    with pytest.warns(UserWarning, match="ATTNCC_TABLES=atomic gives way"):
+        assert launches("difference") == cuttable
+    monkeypatch.setenv("ATTNCC_TABLES", "atoms")
+    with pytest.raises(AttnValueError, match="must be 'atomic' or unset, found 'atoms'"):
+        launches("difference")
