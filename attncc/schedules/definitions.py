@@ -37,15 +37,16 @@ Found = tuple[tuple[Assign, ...], Program | str]
 """Definitions, and their kernel or why there is none."""
 
 
-def refusal(node: Assign, features: Collection[str], tokens: Collection[str]) -> str:
-    """Why a definition runs on PyTorch, "" when a kernel may be tried."""
+def refusal(node: Assign, features: Collection[str], tokens: Collection[str], derivative: bool = False) -> str:
+    """Why a definition runs on PyTorch, "" when a kernel may be tried. derivative: it is its derivative that runs, of which autograd
+    makes several passes even where there is one operation."""
     if node.kind != "float" or not any(a in tokens for a in tokens_of(node, features)):
         return "no definition over tokens"
     if node.axes[-1] not in features and node.axes[-1] not in tokens:
         return "its last axis is neither a feature nor tokens"
     if set(axes_of(node.expr)) != set(node.axes):
         return "it is the same along some axis"
-    return printable(node.expr) or ("" if worth(node.expr) else "one operation: no pass over memory is saved")
+    return printable(node.expr) or ("" if derivative or worth(node.expr) else "one operation: no pass over memory is saved")
 
 
 def printable(expr: Expr) -> str:

@@ -40,7 +40,7 @@ def token_pull(
     arrays: axes of what it reads. acc: values in the accumulation type. features, tokens: as in `lower_definition`. name: gives
     fresh names.
     """
-    if not isinstance(node, Assign) or refusal(node, features, tokens):
+    if not isinstance(node, Assign) or refusal(node, features, tokens, derivative=True):
         return None
     cotangent = cotangent_of(node, name(f"d_{node.name}"))
     try:

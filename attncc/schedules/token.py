@@ -162,24 +162,23 @@ class _Token:
         return value(self.loads[expr], expr.kind)
 
     def reduce(self, expr: Reduce) -> Expr:
-        if expr in self.loads:
-            return value(self.loads[expr])
         if expr.op not in _OPS or len(expr.axes) != 1 or kind_of(expr) != "float" or (expr.op == "mean" and expr.cond is not None):
             raise AttnUnsupportedError(f"{expr.op} over {', '.join(expr.axes)} is no sum over one feature axis", self.node.span)
         axis = expr.axes[0]
-        body = Apply("mul", (expr.body, expr.body)) if expr.op == "norm" else expr.body
-        inside: Expr = Apply("lt", (Index(axis), Size(axis)))
-        if expr.cond is not None:
-            inside = Apply("and", (inside, expr.cond))
-        made = self.name(f"{expr.op}_of")
-        op = expr.op if expr.op in ("max", "min") else "sum"
-        kept = Apply("where", (inside, body, Const(_OPS[op])))
-        dims = self.dims(kept)
-        tile = self.name("term")
-        self.body.append(Map(tile, self.expr(kept), dims))
-        self.body.append(Fold(made, op, tile, axis, tuple(d for d in dims if d != axis)))
-        self.loads[expr] = made
-        out: Expr = value(made)
+        if expr not in self.loads:
+            body = Apply("mul", (expr.body, expr.body)) if expr.op == "norm" else expr.body
+            inside: Expr = Apply("lt", (Index(axis), Size(axis)))
+            if expr.cond is not None:
+                inside = Apply("and", (inside, expr.cond))
+            made = self.name(f"{expr.op}_of")
+            op = expr.op if expr.op in ("max", "min") else "sum"
+            kept = Apply("where", (inside, body, Const(_OPS[op])))
+            dims = self.dims(kept)
+            tile = self.name("term")
+            self.body.append(Map(tile, self.expr(kept), dims))
+            self.body.append(Fold(made, op, tile, axis, tuple(d for d in dims if d != axis)))
+            self.loads[expr] = made
+        out: Expr = value(self.loads[expr])
         if expr.op == "mean":
             out = Apply("div", (out, Apply("to_float", (Size(axis),))))
         return Apply("sqrt", (out,)) if expr.op == "norm" else out
