@@ -32,7 +32,7 @@ def suite() -> Suite:
         for mask in (FULL, CAUSAL):
             own = EVERY if d == 128 and mask == FULL else ()
             cases.append(_case(Form("softmax", mask), d, FORWARD, forward, *own, rank=rank))
-            cases.append(_case(Form("softmax", mask), d, BACKWARD, backward, rank=rank))
+            cases.append(_case(Form("softmax", mask), d, BACKWARD, backward, "attncc joint", rank=rank))
         own = ("flex", "eager", "torch.compile") if d == 64 else ()
         cases.append(_case(Form("sigmoid"), d, FORWARD, {"attncc softmax": 1.1, "sdpa flash": 1.17}, *own, rank=rank))
     for what in (FORWARD, BACKWARD):
@@ -41,8 +41,8 @@ def suite() -> Suite:
     goals = {"chunked": 3.0, "chunked, torch.compile": 3.0}
     for what in (FORWARD, BOTH):
         cases.append(_case(Form("linear", CAUSAL), 64, what, goals, b=4, h=16, n=16384, rank=6, reference="chunked"))
-    cases.append(_case(Form("sigmoid"), 128, BACKWARD, {}, "attncc softmax", "flex", "torch.compile", rank=5))
-    cases.append(_case(Form("sigmoid"), 64, BACKWARD, {}, "attncc softmax", rank=5))
+    cases.append(_case(Form("sigmoid"), 128, BACKWARD, {}, "attncc softmax", "attncc joint", "flex", "torch.compile", rank=5))
+    cases.append(_case(Form("sigmoid"), 64, BACKWARD, {}, "attncc softmax", "attncc joint", rank=5))
     cases.append(_case(Form("relu"), 64, FORWARD, {}, "attncc softmax", "torch.compile", rank=4))
     cases.append(_case(Form("gaussian"), 64, FORWARD, {}, "attncc softmax", "torch.compile", rank=4, reference="eager"))
     large = Form("softmax", Mask("neighborhood", 33, (128, 128)))
