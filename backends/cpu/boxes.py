@@ -59,6 +59,9 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = 
     ones = {a: 1 for d in loops for a in d.axes}
     try:
         boxes = list(_owners(owner, sizes, strip, program))
+        if len(loops) == 1 and len(owner.axes) == len(loops[0].axes) == 1 and sizes[loops[0].axes[0]] > 0:
+            both = [{**box, **keys} for box in boxes for keys in _ranges(loops[0].axes[0], sizes, unit, box, program)]
+            return min(both, key=lambda box: _cost(program, sizes, box, strip, unit))
         best = min(boxes, key=lambda box: _cost(program, sizes, {**ones, **box}, strip, unit, exact=True))
         for loop in loops:
             if len(loops) > 1 or any(sizes[a] == 0 for a in loop.axes):
@@ -114,10 +117,10 @@ def _owners(dim: Dim, sizes: Mapping[str, int], strip: int, program: Program) ->
     """Candidates for the owner's tile, the largest first."""
     if len(dim.axes) == 1:
         grid = prod(sizes[a] for a in program.grid)
-        for strips in (STRIPS, 2, 1):
-            box = strips * strip
+        for vectors in (3 * STRIPS, 6, 3, 2, 1):
+            box = vectors * strip // 3
             few = grid * ceil(sizes[dim.axes[0]] / box) < 2 * (os.cpu_count() or 1)
-            if strips == 1 or not few:
+            if vectors <= 3 or not few:
                 yield {dim.axes[0]: max(1, min(box, sizes[dim.axes[0]]))}
         return
     for vectors in (3, 2):
@@ -138,6 +141,19 @@ def _keys(dim: Dim, sizes: Mapping[str, int], unit: Unit, cost: Callable[[Mappin
         sides = [n for n in _SIDES if n <= sizes[axis] and n * others <= 1.5 * unit.keys]
         best = min([best, *({**best, axis: n} for n in sides)], key=cost)
     return best
+
+
+def _ranges(
+    axis: str, sizes: Mapping[str, int], unit: Unit, owner: Mapping[str, int], program: Program
+) -> Iterator[dict[str, int]]:
+    """Candidates for the tile of keys along one axis: some sides, and all that an owner in the middle visits, where one or two tiles
+    hold it. Raises Unknown."""
+    rows = program.dim(program.owner).axes[0]
+    first = {rows: ceil(sizes[rows] / owner[rows]) // 2 * owner[rows]}
+    most = int(visits(program, sizes, {axis: 1, **owner}, first).rows)
+    few = [-(-most // n) for n in (1, 2) if 0 < most <= 2 * n * unit.keys]
+    for side in dict.fromkeys((unit.keys, *unit.sides, *few)):
+        yield {axis: max(1, min(side, sizes[axis]))}
 
 
 def _cost(

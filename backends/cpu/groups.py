@@ -79,7 +79,7 @@ class Groups(Lanes):
     def steps_of(self, stmts: Sequence[Stmt], lanes: str) -> list[Stmt | list[Item]]:
         """Lane loops, and the loads, products and stores between them."""
         parts: list[Stmt | list[Stmt]] = []
-        for stmt in stmts:
+        for stmt in self.late(stmts):
             if not isinstance(stmt, Map | Set | Reduce | Init) or self.across(stmt):
                 parts.append(stmt)
                 continue
@@ -89,6 +89,22 @@ class Groups(Lanes):
             else:
                 held.append(stmt)
         return [self.items(part, lanes) if isinstance(part, list) else part for part in parts]
+
+    def late(self, stmts: Sequence[Stmt]) -> list[Stmt]:
+        """Statements in order, but a map of pairs from positions and rows alone, as of which pairs are admitted, goes where it is first
+        read: a tile of it would be stored in between."""
+        out = list(stmts)
+        for stmt in stmts:
+            if not (isinstance(stmt, Map) and len(self.values[stmt.out].dims) == 2):
+                continue
+            need = reads(stmt)
+            if any(n in self.values and (len(self.values[n].dims) > 1 or self.values[n].carried) for n in need):
+                continue
+            here = out.index(stmt)
+            there = next((n for n in range(here + 1, len(out)) if stmt.out in reads(out[n])), here)
+            if not any(changes(s) in need for s in out[here:there]):
+                out.insert(there - 1, out.pop(here))
+        return out
 
     def _loop_for(self, stmt: Stmt, parts: Sequence[Stmt | list[Stmt]]) -> list[Stmt] | None:
         """The last lane loop, where a statement may join it: across products and loads that neither give nor take anything of it."""

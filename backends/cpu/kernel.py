@@ -63,6 +63,7 @@ class KernelPrinter(Groups):
 
     def kernel(self) -> Kernel:
         self.readers, self.stored_homes, self.parted, self.asked = {}, {}, {}, {}
+        self.asked_dim = ""
         body = self.program.body
         for stmt in statements(body):
             for name in reads(stmt):
@@ -275,28 +276,32 @@ class KernelPrinter(Groups):
             for axis, start in zip(loop.axes, loop.starts, strict=True):
                 self.line(f"const long {self.first(axis)} = {self.printer.scalar(start).code};")
             self._extents(dim, loop.axes)
-            self.asked = self._ahead(loop, counter, count)
+            self.asked, self.asked_dim = self._ahead(loop, counter, count), loop.dim
             with self.borrowed():
                 self.body(loop.body)
             self.asked = {}
 
     def _ahead(self, loop: TileLoop, counter: str, count: str) -> dict[str, str]:
-        """Lines for the head of a strip that ask memory for the tiles which products read where they lie, by value."""
+        """For each tile that products read where it lies, how to ask memory for it and for the one after it: arguments of `ask_ahead`."""
         out = {}
         for stmt in loop.body:
             if not (isinstance(stmt, Load) and loop.dim in stmt.dims and self.lies_well(stmt)):
                 continue
             place = self.place_of(self.program.arg(stmt.arg), stmt.index, stmt.dims, False)
             other = next(d for d in stmt.dims if d != loop.dim)
-            if other not in self.features:
-                continue
-            (axis, step), (_, along) = place.along[loop.dim][0], place.along[other][0]
-            name, size = self.names.of("value", stmt.out), f"(long)sizeof(*{self.names.of('value', stmt.out)})"
-            left = f"{counter} + 1 < {count} ? {self.size(axis)} - {self.first(axis)} : 0"
-            bytes_ = f"{along} == 1 ? {self.features[other]} * {size} : 0"
-            rows = f"{step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}"
-            out[stmt.out] = f"ask_ahead({name}, {rows}, {counter} == 0, strip, strips);"
+            if other in self.features:
+                (axis, step), (_, along) = place.along[loop.dim][0], place.along[other][0]
+                name = self.names.of("value", stmt.out)
+                size = f"(long)sizeof(*{name})"
+                bytes_ = f"{along} == 1 ? {self.features[other]} * {size} : 0"
+                left = f"{counter} + 1 < {count} ? {self.size(axis)} - {self.first(axis)} : 0"
+                out[stmt.out] = f"{name}, {step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}, {counter} == 0"
         return out
+
+    def _ask(self, operand: str, part: str, some: str) -> None:
+        """Ask for a part of every tile that was loaded by now. operand: the tile that is being read in parts."""
+        for name in [n for n in self.asked if n in self.homes]:
+            self.line(f"ask_ahead({self.asked[name]}, strip, strips, {part}, {some}, {'PART' if name == operand else '0'});")
 
     def _scalar(self, name: str) -> str:
         """A name for a scalar value."""
@@ -387,8 +392,6 @@ class KernelPrinter(Groups):
                 self.line(f"const long from = {self.first(self.owner.axes[0])} + strip * STRIP;")
             self.line(f"const long lanes = least(STRIP, {self.all_count(self.owner.name)} - strip * STRIP);")
             self.parts(stmts)
-            for name in [n for n in self.asked if n in self.homes]:
-                self.line(self.asked.pop(name))
             for step in steps:
                 if isinstance(step, list):
                     self.lane_loop(step, self.owner.name, stored)
@@ -423,11 +426,29 @@ class KernelPrinter(Groups):
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
         parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
+        ahead = bool(stmt.out) and a in self.asked and rows == self.asked_dim
         if self.rounds(stmt):
+            if ahead:
+                self._ask("", "0", self.count(rows))
+                self.asked = {}
             name = "stored_product" if one.kind == "element" else "rounded_product"
             self.line(f"{name}({', '.join([*parts, *self._held(a, rows, stmt.over)])});")
+        elif ahead:
+            self._in_parts(a, rows, parts)
         else:
             self.line(f"product({', '.join(parts)});")
+
+    def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
+        """A product a few rows at a time, which asks for what comes after it in between."""
+        count = self.count(rows)
+        with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
+            self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
+            self._ask(a, "part", "some")
+            arguments[0] += f" + part * {arguments[1]}"
+            arguments[5] += f" + part * {arguments[6]}"
+            arguments[7] = "some"
+            self.line(f"product({', '.join(arguments)});")
+        self.asked = {}
 
     def _held(self, a: str, rows: str, over: str) -> list[str]:
         """Memory that keeps a packed operand, for all strips of a tile where it has no positions of the owner, and whether it is new

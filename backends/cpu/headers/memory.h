@@ -100,13 +100,17 @@ INLINE void ask_to_write(const void *from, long bytes)
     for (long n = 0; n < bytes; n += 64) __builtin_prefetch((const char *)from + n, 1, 3);
 }
 
-/* Asks for a tile that products read where it lies, `count` rows of `bytes` bytes `step` apart: for its own rows where it is the first,
-   and for those of the tile after it, a share in every strip. `left`: rows of the array from here on, 0 where no tile follows. */
-INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long left, int first, long strip, long strips)
+/* Asks for what is read next of an array whose tiles products read where they lie, rows of `bytes` bytes `step` apart: `some` rows of the
+   first tile itself from `part` on, `lead` further, and a share of the tile after it; parts of all strips ask for the whole of it.
+   `left`: rows of the array from here on, 0 where no tile follows. */
+enum { PART = 16 };
+INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long left, int first, long strip, long strips, long part,
+                      long some, long lead)
 {
-    long share = (count + strips - 1) / strips, n = count + strip * share, end = least(least(n + share, 2 * count), left);
-    for (long own = 0; first && strip == 0 && own < count; ++own) ask((const char *)tile + own * step, bytes);
-    for (; n < end; ++n) ask((const char *)tile + n * step, bytes);
+    const char *rows = tile;
+    long own = part + lead, end = least(own + some, count), done = strip * count + part, next = count + done / strips;
+    for (; first && strip == 0 && own < end; ++own) ask(rows + own * step, bytes);
+    for (end = least(count + (done + some) / strips, left); next < end; ++next) ask(rows + next * step, bytes);
 }
 
 /* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
