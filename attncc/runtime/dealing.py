@@ -40,9 +40,8 @@ def _told(kernel: Tiles, why: str, sizes: Mapping[str, int]) -> tuple[str, str]:
         parts = "parts: each share of the rows has an array of its own"
         return f"on a GPU atomic; on a CPU {parts}" if atomic else parts, f"no bands: {why}{end}"
     over = ", ".join(b.over for p in kernel.banded if (b := p.bands) is not None)
-    many = bands.OVERHEAD * len(kernel.banded)
     most = show_expr(kernel.most or ONE)
-    reason = f"memory allows {most} shares; bands where they keep more than {many} times as many processors at work{end}"
+    reason = f"memory allows {most} shares; bands where the tiles they visit again cost less than idle processors{end}"
     try:
         here, there = (_way(kernel, over, n, sizes) for n in (processors, bands.GPU))
     except Unknown:

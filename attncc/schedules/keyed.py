@@ -85,7 +85,7 @@ def _banded(stage: PairStage, arrays: Arrays, sizes: Mapping[str, Expr]) -> tupl
         ),
         notes=(*stage.notes, f"owner-band: a program owns a band of {over} and visits the tiles of pairs that may fall into it"),
     )
-    return made, Bands(band, inside, over, Apply("cdiv", (Size(over), Const(least(len(keys.axes))))))
+    return made, Bands(band, inside, over, least(len(keys.axes)))
 
 
 def _cut(stage: PairStage, keyed: Keyed, sizes: Mapping[str, Expr]) -> int | None:

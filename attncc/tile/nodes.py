@@ -239,12 +239,13 @@ class TileList:
 @dataclass(frozen=True, slots=True)
 class Bands:
     """Ranges of the axis `over` of sums: position n along the grid axis `axis` owns the elements from n * |inside| on, |inside| of them.
-    Args of role `sum` have (axis, inside) in the place of `over`, the last band may overhang it. most: how many are worth while."""
+    Args of role `sum` have (axis, inside) in the place of `over`, the last band may overhang it. least: the
+    width of two tiles; narrower ones visit tiles more than twice."""
 
     axis: str
     inside: str
     over: str
-    most: Expr
+    least: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
 from attncc.schedules.backward import differentiated
 from attncc.schedules.plan import Fused, Plan
+from attncc.tile import bands
 
 from .choice import candidates
 from .chosen import installed
@@ -69,8 +70,9 @@ class Tuner:
         _, name, given, rest = run.call(step)
         own = next(x for x in made.launches if x.name == name)
         chosen: dict[str, Config] = {}
+        idle = {name for k in made.kernels for name in bands.idle(k.program, run.sizes)}
         for kernel in made.kernels:
-            if f"{kernel.name}[" not in own.text:
+            if f"{kernel.name}[" not in own.text or kernel.program.name in idle:
                 continue
             sizes = {a: n for a, n in features.items() if any(d.axes[0] == a for d in kernel.program.dims)}
             key = key_of(kernel.program, sizes, setting)
