@@ -56,6 +56,10 @@ class Printer:
                 self.used.add("rcp")
                 below = f"rcp({self._print(b, dims)[0]})"
                 return (below, _ATOM) if _is_one(a) else (f"{self._at(a, dims, 8)} * {below}", 8)
+            case Apply("exp" | "exp2" as op, (Apply("neg", (Apply("add" | "sub" as sign, (a, b)),)),)) if dims:
+                if (inner := self._turned(sign, a, b)) is not None:
+                    return self._print(Apply(op, (inner,)), dims)
+                return INLINE[op].format(self._print(expr.args[0], dims)[0]), _ATOM
             case Apply("floordiv" | "mod" | "exact" | "cdiv" as op, (a, b)):
                 return self._integer(op, a, b, dims)
             case Apply("pow", (a, b)):
@@ -83,6 +87,15 @@ class Printer:
         self.used.add("tanh_approx")
         text = f"0.5 * tanh_approx({self._print(self._scaled(u, -math.log(2.0) / 2), dims)[0]}) + 0.5"
         return (text, 7) if _is_one(top) else (f"{self._at(top, dims, 8)} * ({text})", 8)
+
+    def _turned(self, sign: str, a: Expr, b: Expr) -> Expr | None:
+        """-(a + b) or -(a - b) as a difference, which takes one multiply-add where the sum takes one and a negation. None where that
+        needs a negation too. The same number but for the sign of a zero, which an exponential does not see."""
+        if sign == "sub":
+            return Apply("sub", (b, a))
+        if not self.dims(b):
+            return Apply("sub", (Apply("neg", (b,)), a))
+        return Apply("sub", (Apply("neg", (a,)), b)) if not self.dims(a) else None
 
     def _scaled(self, expr: Expr, factor: float) -> Expr:
         """factor * expr, as a factor of what is the same for the whole tile: the compiler multiplies that once."""

@@ -39,7 +39,11 @@ VERSION = 3
 """Changes when the search or the model would choose otherwise."""
 
 NEAR = 1.03
-"""Clocks within this factor are equal: the one with fewer instructions is better, since issue slots are what overlap hides least."""
+"""Clocks within this factor are equal: the one with fewer instructions is better, since issue slots are what overlap hides least.
+Programs that take several tiles must save more than this: the model does not see what the end of one and the start of the next cost."""
+
+_SPILLED = 256
+"""Spills, in bytes, that a variant may remove."""
 
 _FEW = 3
 """How many of the best are tried in the variants that change little."""
@@ -203,9 +207,9 @@ def search(
             heard(len(tried), config, tried[config])
 
     likely = [c for c in ordered(program, sizes, setting) if c.stages == 2 and c.described]
-    first = [c for c in likely if c in _FIRST]
+    first = [c for c in _FIRST if c in likely]
     few = max(2, limit // 2)
-    for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1:few]]):
+    for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1 : few // 2]]):
         attempt(config)
     best = best_of(tried)
     limit *= 2  # where all of those spill or are refused, as many again that take fewer registers
@@ -225,7 +229,7 @@ def search(
         return None
     limit = len(tried) + 4 * _FEW
     for make in (_stored, _reordered, _special, _persistent):
-        for trial in _leading(tried)[:_FEW]:
+        for trial in _promising(tried, make is _stored):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
     best = best_of(tried)
@@ -239,6 +243,8 @@ def search(
 def _stored(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
     if setting.describes and storable(program, features):
         yield replace(trial.config, stored=not trial.config.stored)
+        if trial.spills:
+            yield replace(trial.config, stored=True, described=True, inside=True)
 
 
 def _reordered(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
@@ -259,6 +265,13 @@ def _special(trial: Trial, program: Program, features: dict[str, int], setting: 
 def _persistent(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
     if not program.shares and not trial.config.special and not trial.config.persistent:
         yield replace(trial.config, persistent=trial.report.occupancy.programs)
+
+
+def _promising(tried: Mapping[Config, Trial | None], spilled: bool) -> list[Trial]:
+    """The best few. spilled: before them what would be best if it did not spill a little."""
+    few = _leading(tried)[:_FEW]
+    near = [t for t in tried.values() if t is not None and 0 < t.spills <= _SPILLED and few and t.rank[2] < few[0].rank[2]]
+    return [*sorted(near, key=lambda t: t.rank[2:])[:2], *few] if spilled else few
 
 
 def _smaller(tried: Mapping[Config, Trial | None], likely: list[Config], of: Traits, setting: Setting) -> Config | None:
@@ -286,6 +299,7 @@ def _leading(tried: Mapping[Config, Trial | None]) -> list[Trial]:
     def key(trial: Trial) -> tuple[Any, ...]:
         fits, spills, clocks, slots = trial.rank
         near = bool(least) and (fits, spills) == least[:2] and clocks <= NEAR * least[2]
+        slots *= NEAR if trial.config.persistent else 1.0
         merit = (slots, clocks) if near else (clocks, slots)
         return (not near, fits, spills, *merit, not trial.config.described, trial.report.compiled.registers, trial.config)
 
