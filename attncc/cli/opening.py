@@ -11,7 +11,7 @@ from attncc.errors import AttnError, AttnShapeError, AttnTypeError, AttnValueErr
 from attncc.ir.nodes import Program
 from attncc.passes.resolve.overloads import choose
 from attncc.runtime import library as files
-from attncc.runtime.op import Op, make
+from attncc.runtime.op import Op
 from attncc.testing.calls import Sample, sample
 from attncc.testing.defaults import completed, variants
 
@@ -54,7 +54,7 @@ def candidates(file: str, pattern: str | None, params: Mapping[str, Any]) -> Ite
     for literals in variants(library, name, params):
         for full in completed(library, choose(library, name, literals, None), literals):
             try:
-                op = make(source, name, full)
+                op = Op.written(source, name, full)
             except (AttnTypeError, AttnValueError) as error:
                 first = first or error
                 continue
