@@ -85,6 +85,10 @@ TABLES: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
         attend("score s = dot(q, k) / 4\nnormalize p = softmax\npost p * r[c = j - i + 36]\nmix v", ", r[h, c: 81]"),
         qkv(b=1, r=rand(2, 81)),
     ),
+    "two tables": (
+        attend(f"{_SCORE}r[c = j - i + 36] + z[y = abs(i - j) else 0]\nmask j <= i + 9\n{_END}", ", r[h, c: 81], z[y: 20]"),
+        qkv(b=1, r=rand(2, 81), z=rand(20)),
+    ),
     "grouped heads": (
         GROUPED.replace("slope[(g r)])", "slope[(g r)], t[(g r), c: 81])").replace("slope * abs(i - j)", "slope * t[c = i - j + 44]"),
         {"q": rand(1, 37, 4, 16), "k": rand(1, 45, 2, 16), "v": rand(1, 45, 2, 8), "slope": rand(4), "t": rand(4, 81)},
