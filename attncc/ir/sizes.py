@@ -278,4 +278,4 @@ def check(program: Program, sizes: Mapping[str, int]) -> None:
             named = sorted({e.axis for e in walk(item.cond) if isinstance(e, Size)})
             values = ", ".join(f"{a} = {sizes[a]}" for a in named)
             said = f": {item.span.text}" if item.span is not None else ""
-            raise AttnValueError(item.what or f"a requirement does not hold{said}", item.span, f"with {values}" if values else "")
+            raise AttnValueError(item.what or f"a requirement does not hold{said}", item.span, f"with {values}" if values else "change the parameters")

@@ -107,7 +107,7 @@ class Expressions:
 
     def integer(self, c: list[Any]) -> T.Num:
         if len(c[0]) > 19 or (value := int(c[0])) >= 2**63:
-            self.fail("this integer does not fit in 64 bits", c[0])
+            self.fail("this integer does not fit in 64 bits", c[0], "write it as a float: 1e30")
         return T.Num(self.span(c), value)
 
     def decimal(self, c: list[Any]) -> T.Num:

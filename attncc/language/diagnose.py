@@ -61,6 +61,8 @@ def diagnose(error: Any, source: Source) -> AttnSyntaxError:
             found = f"the reserved word {found}"
     elif token.type in RESERVED and "NAME" in accepts:
         found = f"the reserved word {found}"
+    if found.startswith("the reserved word") and not help:
+        help = "a reserved word cannot be a name: take another one"
     return AttnSyntaxError(f"expected {expected}, found {found}", span, help)
 
 

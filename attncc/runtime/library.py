@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..cache import fetch, key
-from ..errors import AttnError, AttnNameError, Source
+from ..errors import AttnError, AttnNameError, Source, Span
 from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.scope import Library
@@ -67,7 +67,7 @@ def pick(library: Library, file: tree.File, source: Source, name: str | None) ->
             raise AttnNameError(f"'{source.name}' has no pattern '{name}'", None, f"patterns: {', '.join(names) or 'none'}")
         return name
     if not names:
-        raise AttnNameError(f"'{source.name}' declares no pattern", None, "pattern name(inputs) -> outputs { .. }")
+        raise AttnNameError(f"'{source.name}' declares no pattern", Span(source, 0, 0), "pattern name(inputs) -> outputs { .. }")
     stem = Path(source.name).stem
     if stem in names:
         return stem

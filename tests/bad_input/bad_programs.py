@@ -107,10 +107,10 @@ NAMES = [
 AXES_AND_KINDS = [
     Bad("output with too few axes", p("o = q * k").replace("-> o", "-> ▸o"), AttnTypeError, "output 'o' depends on axis 'd'"),
     Bad("left side with too few axes", p("▸x[b, i] = q\n" + WHOLE), AttnTypeError, "its value depends on 'd' too", "sum[d]"),
-    Bad("axis twice in an input", "pattern p(▸q[b, b]) -> o[b] { o = q }", AttnTypeError, "'q' names an axis twice", "c'"),
+    Bad("axis twice in an input", "pattern p(▸q[b, b]) -> o[b] { o = q }", AttnTypeError, "'q' names the axis 'b' twice", "b'"),
     Bad("axis twice in over", p("attend o over (j, ▸j) { score dot(q, k)  normalize softmax  mix v }"), AttnTypeError, "axis 'j' is named twice"),
     Bad("sum over an axis that is not there", p("x = ▸sum[i](k)\n" + WHOLE), AttnTypeError, "nothing here depends on axis 'i'", "i.size"),
-    Bad("axis twice in an output", "pattern p(q[b]) -> ▸o[b, b] { o = q }", AttnTypeError, "'o' names an axis twice"),
+    Bad("axis twice in an output", "pattern p(q[b]) -> ▸o[b, b] { o = q }", AttnTypeError, "'o' names the axis 'b' twice"),
     Bad("condition for an int output", "pattern p(q[b]) -> ▸o[b]: int { o = q > 0 }", AttnTypeError, "is declared int, its value is a condition", "int(..)"),
     Bad("float for an int output", "pattern p(q[b]) -> ▸o[b]: int { o = q }", AttnTypeError, "is declared int, its value is a float", "floor"),
     Bad("number for a bool output", "pattern p(q[b]) -> ▸o[b]: bool { o = q }", AttnTypeError, "is declared bool, its value is a number", "compare it"),
@@ -181,4 +181,24 @@ SIZES_AND_PARAMETERS = [
     Bad("row without a key", a("score dot(q, k)  mask j > i + 50  normalize softmax  mix v  empty error"), AttnValueError, "a row has no admitted key", "empty error", call=True),
 ]  # fmt: skip
 
-TABLE = [*SYNTAX, *NAMES, *AXES_AND_KINDS, *SIZES_AND_PARAMETERS]
+# What once gave a result nobody asked for.
+SILENT_ONCE = [
+    Bad("input and parameter of one name", "pattern p(▸x[b]; x: float) -> o[b] { o = x }", AttnNameError, "'x' is an input and a parameter", "rename"),
+    Bad("input declared twice over other axes", "pattern p(x[b], ▸x[c]) -> o[b] { o = x }", AttnNameError, "input 'x' is declared twice"),
+    Bad("two unnamed scores", a("score dot(q, k) score ▸dot(k, q) normalize softmax mix v"), AttnNameError, "a second value of its kind needs a name", "score a = .."),
+    Bad("plus_one is no truth value", a("score dot(q, k) normalize softmax(s; plus_one = ▸3) mix v"), AttnTypeError, "plus_one is true or false", "sink"),
+    Bad("softmax along an axis it has not", a("score dot(q, k) normalize ▸softmax[e] mix v"), AttnTypeError, "nothing here depends on axis 'e'"),
+    Bad("brackets on an elementwise function", p("o = ▸exp[b](v)"), AttnTypeError, "'exp' takes no axes in brackets", "write exp(..)"),
+    Bad("brackets on linear", "pattern p(x[n, c], w[d, c]) -> o[n, d] { o = ▸linear[c](x, w) }", AttnTypeError, "'linear' takes no axes in brackets", "sum[c](w * x)"),
+    Bad("condition on dot", "pattern p(x[n, c], w[d, c]) -> o[n, d] { o = dot(x, w | ▸n > 0) }", AttnTypeError, "'dot' takes no condition after '|'", "sum[j | c](e)"),
+    Bad("condition on max of two", "pattern p(x[n]) -> o[n] { o = max(x, 0 | ▸n > 0) }", AttnTypeError, "takes no condition", "where(c, a, b)"),
+    Bad("else in a reduction", "pattern p(x[n]) -> o[n] { o = softmax[n else ▸0](x) }", AttnTypeError, "'else' belongs to reads, not to 'softmax'"),
+    Bad("and of a number", "pattern p(x[n]) -> o[n] { o = ▸x and true }", AttnTypeError, "'and' needs conditions, found the tensor 'x'", "x != 0"),
+    Bad("or of a number", "pattern p(x[n]) -> o[n] { o = false or ▸3 }", AttnTypeError, "'or' needs conditions, found the number 3"),
+    Bad("fold over an input's name", "pattern p(x[n]) -> o[n] { o = x\n ▸fold x in 1 .. 3 { o = o + x } }", AttnNameError, "'x' already names something else here", "a name of its own"),
+    Bad("fold over an axis", "pattern p(x[n]) -> o[n] { o = x\n ▸fold n in 1 .. 3 { o = o + n } }", AttnNameError, "'n' already names something else here"),
+    Bad("list shorter than its axis", "pattern p(q[b, i]) -> o[b, i] { o = [1, 2][▸i] * q }", AttnValueError, "a list of 2 is read at every position of axis 'i'", "i = 3", call=True),
+    Bad("position modulo zero", "pattern p(q[b, i]; n: int = 0) -> o[b, i] { o = ▸(i mod n) * q }", AttnValueError, "'mod' by zero", "change the parameters", call=True),
+]  # fmt: skip
+
+TABLE = [*SYNTAX, *NAMES, *AXES_AND_KINDS, *SIZES_AND_PARAMETERS, *SILENT_ONCE]

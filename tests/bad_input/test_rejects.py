@@ -140,7 +140,7 @@ TABLE: Rows = [
     ]),
     (Base("gaam", {"form": "multihead", "norm_axis": 1, "heads": 2}), [
         ({"form": "x"}, T, "no overload of 'gaam' fits"), ({"combine": "x"}, T, "no overload of 'gaam' fits"),
-        ({"norm_axis": 9}, V, "norm_axis < rank(x)"), ({"heads": 0}, V, "heads >= 1"), ({"heads": 99}, V, "a requirement does not hold"),
+        ({"norm_axis": 9}, V, "norm_axis < rank(x)"), ({"heads": 0}, V, "heads >= 1"), ({"heads": 99}, V, "does not have the size heads"),
     ]),
     (Base("davit", {"kind": "spatial", "heads": 2, "height": 4, "width": 4, "window": 2}, {"c": 4}), [
         ({"kind": "x"}, T, "no overload of 'davit' fits"), ({"heads": 3}, S, "4 is not a multiple of 3"),

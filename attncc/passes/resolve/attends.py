@@ -160,6 +160,12 @@ def _local_name(scope: Scope, named: tree.Named, default: str, taken: list[str])
     """The name of a pair value in the program: its own, or a fresh one where the program has a value of that name already."""
     assert scope.attend is not None
     label = default if named.name is None else name_text(scope, named.name)
+    if named.name is None and label in taken and default == "s":  # nothing could read it, or choose between the two
+        raise AttnNameError(
+            f"'{label}' is taken: a second value of its kind needs a name",
+            named.span,
+            "give each one a name: 'score a = .., b = ..'",
+        )
     if named.name is None and (label in scope.names or label in taken):
         label = f"~{len(taken)} {default}"  # nothing can refer to it
     elif label == RESERVED:
@@ -193,7 +199,11 @@ def _score_side(scope: Scope, clause: tree.Clause, part: Part) -> bool:
                 name = _local_name(scope, named, "s", [n for n, _ in part.scores])
                 e = to_expr(scope, whole(scope, named.value), named.value.span)
                 if kind_of(e) not in ("float", "int"):
-                    raise AttnTypeError(f"a score is a number, found a value of kind {kind_of(e)}", named.value.span)
+                    raise AttnTypeError(
+                        f"a score is a number, found a value of kind {kind_of(e)}",
+                        named.value.span,
+                        "a condition belongs in 'mask'",
+                    )
                 part.scores.append((name, e))
                 _bind(scope, name, axes_of(e), kind_of(e))
         case tree.Mask(_, node):
@@ -213,7 +223,7 @@ def _score_side(scope: Scope, clause: tree.Clause, part: Part) -> bool:
             part.mask = make_and(scope, part.mask, got, node.span)
         case tree.Mix(_, node):
             if part.mix is not None:
-                raise AttnTypeError("there is one 'mix' for each segment", clause.span)
+                raise AttnTypeError("there is one 'mix' for each segment", clause.span, "take one of them away")
             part.mix = to_expr(scope, whole(scope, node), node.span)
             if scope.is_local(part.mix):
                 raise AttnTypeError(
@@ -243,7 +253,7 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
                 taken.append(name)
         case tree.Post(_, named):
             if not draft.maps:
-                raise AttnTypeError("'post' comes after 'normalize'", clause.span)
+                raise AttnTypeError("'post' comes after 'normalize'", clause.span, "write 'normalize ..' before it")
             default, n = "w", 0
             while named.name is None and default in taken:
                 n += 1
@@ -267,7 +277,7 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
             if word not in SETTINGS[key]:
                 raise AttnTypeError(f"'{key} {word}' is not known", clause.span, f"{key} is one of: {', '.join(SETTINGS[key])}")
             if key in draft.settings:
-                raise AttnTypeError(f"'{key}' is given twice", clause.span)
+                raise AttnTypeError(f"'{key}' is given twice", clause.span, "take one of them away")
             draft.settings[key] = word
         case tree.Local(_, name, node):
             scope.names[name_text(scope, name)] = whole(scope, node)
@@ -320,7 +330,7 @@ def _logs(scope: Scope, draft: Draft, e: Expr) -> Expr:
 def _scores(scope: Scope, draft: Draft, span: Span) -> Expr:
     names = [n for n, _ in draft.parts[0].scores]
     if not names:
-        raise AttnTypeError("'normalize' comes after 'score'", span)
+        raise AttnTypeError("'normalize' comes after 'score'", span, "write 'score ..' before it")
     found = scope.names[names[0]]
     assert isinstance(found, Read)
     return found
@@ -359,7 +369,7 @@ def _normalized(scope: Scope, node: tree.Expr, draft: Draft) -> Expr:
         return _checked(scope, node)
     first = draft.parts[0].scores[0][0] if draft.parts[0].scores else None
     if first is None:
-        raise AttnTypeError("'normalize' comes after 'score'", node.span)
+        raise AttnTypeError("'normalize' comes after 'score'", node.span, "write 'score ..' before it")
     score = tree.Arg(node.span, None, tree.Name(node.span, (first,)))
     if isinstance(node, tree.Call):
         return _checked(scope, tree.Call(node.span, node.fn, (score, *node.args), node.such_that, node.options))
@@ -394,7 +404,9 @@ def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef]
     atoms = [a for p in draft.parts for a in p.atoms]
     for part in draft.parts:
         if not part.scores:
-            raise AttnTypeError("an attend needs a 'score'", part.span)
+            raise AttnTypeError(
+                "an attend needs a 'score'", part.span, "write 'score dot(q, k)', or 'score 0' where there is none"
+            )
     if not draft.maps:
         raise AttnTypeError(
             "an attend needs a 'normalize'", node.span, "write 'normalize softmax', or 'normalize identity' for the plain scores"

@@ -14,7 +14,7 @@ from ...language import tree
 from .arguments import Arguments
 from .binding import told
 from .expressions import name_text, to_expr, value
-from .functions import FUNCTIONS, name_of
+from .functions import BRACKETED, CONDITIONED, FUNCTIONS, name_of
 from .names import descend
 from .params import bind_params
 from .reads import axis_of
@@ -65,6 +65,20 @@ def _use(scope: Scope, name: str, node: tree.Call) -> Use:
         else:
             args.append(arg.value)
     bracket = node.fn if isinstance(node.fn, tree.Bracket) else None
+    if bracket is not None and name not in BRACKETED:
+        help = (
+            "it contracts the last stored dim of the weight; else write sum[c](w * x)"
+            if name == "linear"
+            else f"write {name}(..)"
+        )
+        raise AttnTypeError(f"'{name}' takes no axes in brackets", bracket.span, help)
+    if bracket is not None and bracket.fill is not None:
+        raise AttnTypeError(f"'else' belongs to reads, not to '{name}'", bracket.fill.span, "a choice is where(c, a, b)")
+    cond = node.such_that or (bracket.such_that if bracket is not None else None)
+    if cond is not None and name not in CONDITIONED:
+        raise AttnTypeError(
+            f"'{name}' takes no condition after '|'", cond.span, "a reduction does, sum[j | c](e); a choice is where(c, a, b)"
+        )
     return Use(name, node.span, bracket, tuple(args), options, node.such_that)
 
 

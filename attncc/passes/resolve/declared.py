@@ -55,6 +55,16 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
             on = _static_or_true(scope, spec)
             if not on:
                 off[spec.name] = spec.decl.cond.span
+        if spec.name in sig.params:
+            raise AttnNameError(
+                f"'{spec.name}' is an input and a parameter", spec.span, "one name, one meaning: rename one of them"
+            )
+        if on and any(spec.name == other.name and spec.decl.cond is None and other.decl.cond is None for other in inputs):
+            raise AttnNameError(
+                f"input '{spec.name}' is declared twice",
+                spec.span,
+                "give one another name, or conditions that exclude each other",
+            )
         if on and not any(spec.name == other.name for other in inputs):
             inputs.append(spec)
     outputs = [name for name, optional in _output_names(scope, decl) if not optional]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, AttnValueError, Span
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild
+from ...ir.nodes import Check
 from ...ir.ops import OPS
 from ...language import tree
 from .budget import bounded, counted, power
@@ -106,6 +107,8 @@ def make(scope: Scope, op: str, span: Span, *args: Value) -> Value:
             if is_static(v) and not is_number(v):
                 raise AttnTypeError(f"'{OPS[op].infix or op}' does not take {describe(v)}", span)
         exprs = tuple(to_expr(scope, v, span) for v in vals)
+        if op in ("floordiv", "mod", "cdiv") and exprs[1] == Const(0):  # said at the call: a 'require' may say more before
+            scope.builder.checks.append(Check(Const(False), False, span, f"'{OPS[op].infix or op}' by zero"))
         made = scope.builder.budget.weigh(Apply(op, exprs), span)
         check_kinds(op, exprs, span)
         return made
@@ -283,13 +286,21 @@ def _(node: tree.Binary, scope: Scope) -> Value:
     op = INFIX[node.op]
     left = value(node.left, scope)
     if op in ("and", "or") and isinstance(left, bool):  # static left side: the right one is checked only where it counts
-        return left if left == (op == "or") else value(node.right, scope)
+        return left if left == (op == "or") else _truth(value(node.right, scope), op, node.right.span)
     right = value(node.right, scope)
     if op in ("and", "or") and isinstance(right, bool):
-        return right if right == (op == "or") else left
+        return right if right == (op == "or") else _truth(left, op, node.left.span)
     if op == "div" and scope.integral and _whole(scope, left) and _whole(scope, right):
         op = "exact"
     return make(scope, op, node.span, left, right)
+
+
+def _truth(v: Value, op: str, span: Span) -> Value:
+    """A side of `and` or `or` that decides alone, the other one being known. Raises AttnTypeError when it is no condition."""
+    for one in v.items if isinstance(v, PackOf) else (v,):
+        if not isinstance(one, bool | Absent) and not (isinstance(one, EXPR_TYPES) and kind_of(one) == "bool"):
+            raise AttnTypeError(f"'{op}' needs conditions, found {describe(one)}", span, "compare it first, e.g. 'x != 0'")
+    return v
 
 
 def _whole(scope: Scope, v: Value) -> bool:
@@ -408,7 +419,7 @@ def _(node: tree.Attr, scope: Scope) -> Value:
         sizes = found.items if isinstance(found, PackOf) else [found]
         if isinstance(found, Absent) or all(isinstance(s, Size | Apply | Const) for s in sizes):
             return found
-        raise AttnTypeError(f"'.size' is the size of an axis, not of {describe(base)}", node.span)
+        raise AttnTypeError(f"'.size' is the size of an axis, not of {describe(base)}", node.span, "name the axis: n.size")
     base = value(node.base, scope)
     if isinstance(base, Absent):
         return base

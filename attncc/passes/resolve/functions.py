@@ -23,6 +23,10 @@ from .values import Absent, AxisRef, Value, is_number, is_static, lift
 def elementwise(scope: Scope, use: Use) -> Value:
     """A function of `ir.ops`."""
     use.only()
+    if use.such_that is not None:  # max(a, b | c): without brackets and with several arguments it is no reduction
+        raise AttnTypeError(
+            f"'{use.name}' of {len(use.args)} values takes no condition", use.such_that.span, "write where(c, a, b)"
+        )
     op = OPS[ALIASES.get(use.name, use.name)]
     if use.name in ("min", "max") and len(use.args) > 2:
         out = value(use.args[0], scope)
@@ -141,9 +145,20 @@ def along(scope: Scope, use: Use) -> Value:
     if "sink" in use.options:
         found = value(use.options["sink"], scope)
         sink = None if isinstance(found, Absent) else to_expr(scope, found, use.options["sink"].span)
-    if "plus_one" in use.options and value(use.options["plus_one"], scope) is True:
-        sink = Const(0.0) if sink is None else sink
-    return Along(use.name, tuple(a for ref in refs for a in ref.atoms), e, cond, sink)
+    if "plus_one" in use.options:
+        plus = value(use.options["plus_one"], scope)
+        if not isinstance(plus, bool | Absent):
+            raise AttnTypeError(
+                "plus_one is true or false", use.options["plus_one"].span, "a learned term below is a sink: sink = e"
+            )
+        sink = Const(0.0) if sink is None and plus is True else sink
+    atoms = tuple(a for ref in refs for a in ref.atoms)
+    missing = [a for a in atoms if a not in axes_of(e) and (cond is None or a not in axes_of(cond))]
+    if missing and use.name in ("softmax", "log_softmax"):
+        raise AttnTypeError(
+            f"nothing here depends on axis '{missing[0]}'", use.span, "a softmax runs along an axis of its argument"
+        )
+    return Along(use.name, atoms, e, cond, sink)
 
 
 def contracted(scope: Scope, use: Use, a: Expr, b: Expr) -> tuple[str, ...]:
@@ -239,6 +254,7 @@ def present(scope: Scope, use: Use) -> Value:
 
 def eye(scope: Scope, use: Use) -> Value:
     """`eye(m, m')`: 1 where the positions agree."""
+    use.only()
     use.count(2)
     return make(scope, "where", use.span, make(scope, "eq", use.span, *(value(a, scope) for a in use.args)), 1, 0)
 
@@ -269,6 +285,7 @@ def _partition(groups: list, total: int) -> bool:
 
 def rank(scope: Scope, use: Use) -> Value:
     """The number of axes of a tensor."""
+    use.only()
     use.count(1)
     name = use.args[0].plain if isinstance(use.args[0], tree.Name) else None
     if name in scope.ranks:
@@ -321,6 +338,13 @@ FUNCTIONS: dict[str, Entry] = {
     "partition": static_list(_partition),
 }  # fmt: skip
 """Every built-in function by name. Definitions of the file and the prelude come before these."""
+
+
+BRACKETED = frozenset({*REDUCERS, *ALONG, "dot", "dist2", "dist1", "concat", "split", "rfft", "irfft", "topk", "argmax", "argsort", "sort",
+                       "positions", "in_top"})  # fmt: skip
+"""The functions that take axes in brackets."""
+CONDITIONED = frozenset({*REDUCERS, *ALONG, "topk", "argmax", "argsort", "sort", "positions", "in_top"})
+"""The functions that take a condition after '|'."""
 
 
 def name_of(scope: Scope, node: tree.Expr) -> str | None:

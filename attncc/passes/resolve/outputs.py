@@ -63,7 +63,11 @@ def result(scope: Scope, spec: InputSpec, dims: tuple[tuple[str, ...], ...]) -> 
         return Absent(spec.name)
     if spec.name not in scope.assigned:
         near = difflib.get_close_matches(spec.name, sorted(scope.assigned), 1)
-        raise AttnNameError(f"output '{spec.name}' is never assigned", spec.span, f"did you mean '{near[0]}'?" if near else "")
+        raise AttnNameError(
+            f"output '{spec.name}' is never assigned",
+            spec.span,
+            f"did you mean '{near[0]}'?" if near else f"assign it: {spec.name} = ..",
+        )
     found = scope.get(spec.name)
     if isinstance(found, Absent):
         raise AttnAbsentError(
@@ -76,7 +80,10 @@ def result(scope: Scope, spec: InputSpec, dims: tuple[tuple[str, ...], ...]) -> 
     extra = [a for a in axes_of(e) if a not in allowed]
     if extra:
         shown = ", ".join(a for dim in dims for a in dim) or "nothing"
-        raise AttnTypeError(f"output '{spec.name}' depends on axis '{extra[0]}', but is declared over ({shown})", spec.span)
+        raise AttnTypeError(
+            f"output '{spec.name}' depends on axis '{extra[0]}', but is declared over ({shown})", spec.span,
+            f"reduce it, sum[{extra[0]}](..), or add it to the dims",
+        )  # fmt: skip
     want = spec.decl.type or "float"
     if want == "int" and kind_of(e) == "bool":
         raise AttnTypeError(f"output '{spec.name}' is declared int, its value is a condition", spec.span, "use int(..)")

@@ -77,7 +77,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
         builder.inputs[spec.name] = Input(spec.name, dims, kind or "float", spec.decl.type == "const", spec.span)
         axes = tuple(a for dim in dims for a in dim)
         if len(set(axes)) != len(axes):
-            raise AttnTypeError(f"'{spec.name}' names an axis twice", spec.span, "use a twin for the second one: c'")
+            raise _repeated(spec, axes)
         scope.names[spec.name] = reference(spec.name, axes, kind or "float")
     maker.sizes()
     settle_params(scope, sig.params)
@@ -88,11 +88,17 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
     run(scope, decl.body)
     for n, (spec, _) in enumerate(stored):
         if any(spec.name == other.name for other, _ in stored[:n]):
-            raise AttnNameError(f"output '{spec.name}' is declared twice", spec.span)
+            raise AttnNameError(f"output '{spec.name}' is declared twice", spec.span, "give one of them another name")
         if len(set(scope.outputs[spec.name])) < len(scope.outputs[spec.name]):
-            raise AttnTypeError(f"'{spec.name}' names an axis twice", spec.span, "use a twin for the second one: c'")
+            raise _repeated(spec, scope.outputs[spec.name])
     outputs = tuple(output(scope, spec, dims) for spec, dims in stored)
     return finish(decl.name, builder, outputs)
+
+
+def _repeated(spec: Any, axes: tuple[str, ...]) -> AttnTypeError:
+    """The error for dims that name one axis in two places."""
+    twice = next(a for n, a in enumerate(axes) if a in axes[:n])
+    return AttnTypeError(f"'{spec.name}' names the axis '{twice}' twice", spec.span, f"use its twin for the second one: {twice}'")
 
 
 def _unused(present: Mapping[str, int], known: set[str], scope: Scope, decl: tree.Pattern) -> None:

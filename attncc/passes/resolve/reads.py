@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...errors import AttnNameError, AttnTypeError, Span
-from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, axes_of, kind_of, substitute, walk
+from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, substitute, walk
+from ...ir.nodes import Check
 from ...language import tree
 from .expressions import expr, name_text, static, to_expr, value
 from .scope import Scope, captures, is_plain
@@ -39,14 +40,17 @@ def _entry(node: tree.Bracket, scope: Scope, base: list | tuple | str) -> Value:
                 raise AttnTypeError(f"position {at} is outside a list of {len(base)}", node.span)
             return base[at]
         if all(isinstance(entry, int | float) for entry in base) and base:
-            return _table(list(base), to_expr(scope, at, node.items[0].span))
+            return _table(scope, list(base), to_expr(scope, at, node.items[0].span), node.items[0].span)
         if all(isinstance(entry, list | tuple) for entry in base) and base:
             return RowsAt(tuple(tuple(row) for row in base), to_expr(scope, at, node.items[0].span))
     raise AttnTypeError("a list is read at a whole number known while compiling", node.span)
 
 
-def _table(entries: list, at: Expr) -> Expr:
-    """A static list of numbers read at a run-time position."""
+def _table(scope: Scope, entries: list, at: Expr, span: Span) -> Expr:
+    """A static list of numbers read at a run-time position; each call checks that an axis that is one has no more positions."""
+    if isinstance(at, Index):
+        what = f"a list of {len(entries)} is read at every position of axis '{at.axis}', which has more"
+        scope.builder.checks.append(Check(Apply("le", (Size(at.axis), Const(len(entries)))), False, span, what))
     out: Expr = Const(entries[-1])
     for n in range(len(entries) - 2, -1, -1):
         out = Apply("where", (Apply("eq", (at, Const(n))), Const(entries[n]), out))

@@ -85,7 +85,7 @@ def gather(scope: Scope, params: tuple[tree.Param | tree.Include, ...], inputs: 
                 f"unknown bundle '{include.bundle}'", include.span, f"bundles: {', '.join(scope.library.bundles) or 'none'}"
             )
         if depth > 16:
-            raise AttnTypeError(f"bundle '{include.bundle}' includes itself", include.span)
+            raise AttnTypeError(f"bundle '{include.bundle}' includes itself", include.span, "take it out of its own list")
         outer, out.wheres = out.wheres, list(decl.where)
         add(decl.params, depth)
         for item in decl.inputs:
@@ -102,7 +102,10 @@ def gather(scope: Scope, params: tuple[tree.Param | tree.Include, ...], inputs: 
             for name, _ in expand_name(scope, item.name):
                 old = out.params.get(name)
                 if old is not None and (old.type != item.type or old.default != item.default):
-                    raise AttnNameError(f"parameter '{name}' is declared twice with different types or defaults", item.span)
+                    raise AttnNameError(
+                        f"parameter '{name}' is declared twice with different types or defaults", item.span,
+                        "give one of them another name",
+                    )  # fmt: skip
                 out.params[name] = item
 
     for item in inputs:

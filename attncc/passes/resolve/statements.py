@@ -215,6 +215,11 @@ def _(node: tree.Return, scope: Scope) -> None:
 
 @statement.register
 def _(node: tree.Fold, scope: Scope) -> None:
+    for var in node.vars:
+        if var in scope.names:
+            raise AttnNameError(
+                f"'{var}' already names something else here", node.span, "give the fold's variable a name of its own"
+            )
     steps = _steps(scope, node)
     if isinstance(steps, list) and (_static_only(node) or isinstance(node.range, tree.List | tree.Call | tree.Name)):
         _unroll(scope, node, steps)

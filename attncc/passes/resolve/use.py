@@ -29,7 +29,9 @@ class Use:
         for name, node in self.options.items():
             if name not in names:
                 raise AttnNameError(
-                    f"'{self.name}' has no option '{name}'", node.span, f"options: {', '.join(names)}" if names else ""
+                    f"'{self.name}' has no option '{name}'",
+                    node.span,
+                    f"options: {', '.join(names)}" if names else "it has no options",
                 )
 
     def count(self, low: int, high: int | None = None) -> None:
@@ -37,7 +39,10 @@ class Use:
         high = low if high is None else high
         if not low <= len(self.args) <= high:
             want = str(low) if low == high else f"{low} to {high}"
-            raise AttnTypeError(f"'{self.name}' takes {want} argument{'s' * (want != '1')}, found {len(self.args)}", self.span)
+            raise AttnTypeError(
+                f"'{self.name}' takes {want} argument{'s' * (want != '1')}, found {len(self.args)}", self.span,
+                f"write {self.name}({', '.join('abcdefgh'[:low])})",
+            )  # fmt: skip
 
     def condition(self, scope: Scope) -> Expr | Absent | None:
         """The such-that condition, from inside the brackets or the parentheses; None when there is none or it always holds."""
@@ -49,7 +54,9 @@ class Use:
             return None if found is True else found
         out = to_expr(scope, found, node.span)
         if kind_of(out) != "bool":
-            raise AttnTypeError(f"the part after '|' must be a condition, found a value of kind {kind_of(out)}", node.span)
+            raise AttnTypeError(
+                f"the part after '|' must be a condition, found a value of kind {kind_of(out)}", node.span, "compare it: x != 0"
+            )
         return out
 
 

@@ -75,7 +75,7 @@ class Lazy:
 
     def get(self) -> Value:
         if self.busy:
-            raise AttnTypeError(f"'{self.what}' depends on itself", self.span)
+            raise AttnTypeError(f"'{self.what}' depends on itself", self.span, "give it a value that does not use it")
         self.busy = True
         try:
             return self.thunk()
