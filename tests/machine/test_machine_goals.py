@@ -9,6 +9,7 @@ from importlib.metadata import version
 import pytest
 from attncc.backends.triton.ahead import request
 from attncc.backends.triton.configs import Config
+from attncc.backends.triton.forms import rewrite
 from attncc.backends.triton.machine import Compiled, Worker, analyse, available
 from attncc.backends.triton.machine.instructions import Kind
 from attncc.backends.triton.run import module_of
@@ -29,6 +30,8 @@ SIGMOID = PATTERN.format("score dot(q, k) / sqrt(d) - log(j.size) normalize sigm
 NEWER = not version("triton").startswith("3.6") if available() else True
 PLAIN, INSIDE = Config(128, 128, 8, 2), Config(128, 128, 8, 2, inside=True)
 POINTERS = Config(128, 128, 8, 2, described=False)
+WHOLE = "o_backward_kernel"
+JOINT = Config(64, 128, 4, 1 if NEWER else 2, inside=True)
 GOALS = {
     "softmax, forward, 64": (SOFTMAX, "o_kernel", 64, Config(128, 128, 4, 2), 1, 5.2),
     "softmax, forward, 128": (SOFTMAX, "o_kernel", 128, INSIDE, 1, 6.1),
@@ -37,7 +40,11 @@ GOALS = {
     "softmax, dq, 64": (SOFTMAX, "rows", 64, PLAIN if NEWER else POINTERS, 1, 5.0),
     "sigmoid, dq, 128": (SIGMOID, "rows", 128, PLAIN, 2, 6.8),
     "softmax, dk and dv, 64": (SOFTMAX, "keys", 64, replace(INSIDE, rest=1) if NEWER else POINTERS, 1, 6.8),
+    "sigmoid, joint, 64": (SIGMOID, WHOLE, 64, JOINT, 2, 8.2),
+    "sigmoid, joint, 64, tanh": (SIGMOID, WHOLE, 64, replace(JOINT, fast_tanh=True), 1, 8.2),
 }
+if NEWER:  # with 3.6 two registers are spilled before the loops and restored after them
+    GOALS["softmax, joint, 64"] = SOFTMAX, WHOLE, 64, JOINT, 1, 8.2
 """Pattern, kernel, head dimension, configuration, transcendentals, and the most other instructions with Triton 3.6 (later ones add 0.6)."""
 
 
@@ -51,7 +58,7 @@ def planned(text: str, kernel: str) -> Plan:
     op = attncc.compile(text)
     if kernel == "o_kernel":
         return plan(op.ir, ["o"])
-    made = differentiated(op.ir, ["o"])
+    made = differentiated(op.ir, ["o"], rewrite("joint" if kernel == WHOLE else "split"))
     assert made is not None
     return made.backward([i.name for i in op.ir.inputs], ["o"]).plan
 
