@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from ..errors import Span
-from .expr import Expr, axes_of, kind_of
+from .expr import Expr, Reduce, axes_of, kind_of, walk
 
 Dims = tuple[tuple[str, ...], ...]
 
@@ -90,7 +90,7 @@ class Attend:
 
     keys: the one key axis of several segments (their direct sum, each segment's axes being one of its parts), else ().
     rows: axes of the pairs beside the keys. maps: normalized weights, in order. A pair that is not admitted has weight 0 in
-    every map and takes part in no reduction over keys or rows. posts: changes of the weights, in order; the last post (or the
+    every map and post, and takes part in no reduction over keys or rows. posts: changes of the weights, in order; the last post (or the
     last map) is mixed. emits: values derived from the pair values. `name` is "" when nothing is mixed; axes are then () and
     kind is float. From the maps on, the name `admitted` reads which pairs are admitted.
     empty: what a row without an admitted key gives: `zero`, `uniform` or `error`. order: `auto`, `left`, `right`.
@@ -245,9 +245,9 @@ def values_of(node: Node) -> Iterator[Value]:
 def pair_values(node: Attend) -> dict[str, Value]:
     """The pair values of an attend by name, in order, with the axes that reads of them list.
 
-    A score and a post live on the axes of their expression; a map on those and the axes of the mask, since it is 0 where the mask
-    is not met; `admitted` on the axes of the masks (of the scores, without a mask). With several segments their key axes are
-    replaced by the one key axis.
+    A score lives on the axes of its expression; maps and posts on those and the axes of the mask, since they are 0 where the mask
+    is not met (but a post that sums over an axis of the mask has none of it, and stays as it is); `admitted` on the axes of the
+    masks (of the scores, without a mask). With several segments their key axes are replaced by the one key axis.
     """
     own = {a for s in node.segments for a in s.over} if node.keys else set()
     masks = [s.mask for s in node.segments if s.mask is not None]
@@ -264,13 +264,12 @@ def pair_values(node: Attend) -> dict[str, Value]:
     everything = masks or [e for s in node.segments for _, e in s.scores]
     rows = tuple(a for a in spread(everything) if a not in node.over)
     out["admitted"] = Value("admitted", (*rows, *node.over), "bool")
+    hidden = out["admitted"].axes if masks else ()
     for name, e in node.maps:
-        axes = axes_of(e)
-        if masks:
-            axes = tuple(dict.fromkeys((*axes, *out["admitted"].axes)))
-        out[name] = Value(name, axes, kind_of(e))
+        out[name] = Value(name, tuple(dict.fromkeys((*axes_of(e), *hidden))), kind_of(e))
     for name, e in node.posts:
-        out[name] = Value(name, axes_of(e), kind_of(e))
+        summed = {a for r in walk(e) if isinstance(r, Reduce) for a in r.axes} - set(axes_of(e))
+        out[name] = Value(name, axes_of(e) if summed & set(hidden) else tuple(dict.fromkeys((*axes_of(e), *hidden))), kind_of(e))
     return out
 
 

@@ -104,15 +104,15 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
     for name, e in node.maps:
         weight = cast(ev.eval(e), "float", ev.acc)
         if admitted is not None:
-            axes = union([weight, admitted])
-            t = aligned(full(ev, weight, ()), axes)
-            weight = Named(torch.where(aligned(admitted, axes), t, torch.zeros((), dtype=t.dtype, device=t.device)), axes)
+            weight = _where(ev, weight, admitted)
             if node.empty != "zero":
                 weight = _empty(ev, node, e, weight, admitted)
         ev.values[name] = weight = _ordered(ev, weight, known[name].axes)
     for name, e in node.posts:
         ev.cache.clear()
         weight = cast(ev.eval(e), "float", ev.acc)
+        if admitted is not None and set(admitted.axes) <= set(known[name].axes):
+            weight = _where(ev, weight, _counted(ev, node, e, admitted))
         ev.values[name] = weight = _ordered(ev, weight, known[name].axes)
     out: dict[str, Value] = {}
     if node.name:
@@ -125,6 +125,13 @@ def _block(outer: Evaluator, node: Attend, block: Block | None) -> dict[str, Val
         found = ev.eval(emit.expr)
         ev.values[emit.name] = out[emit.name] = _ordered(ev, found, emit.axes) if emit.axes else found
     return out
+
+
+def _where(ev: Evaluator, weight: Value, admitted: Named) -> Named:
+    """The weight of admitted pairs, 0 of others."""
+    axes = union([weight, admitted])
+    t = aligned(full(ev, weight, ()), axes)
+    return Named(torch.where(aligned(admitted, axes), t, torch.zeros((), dtype=t.dtype, device=t.device)), axes)
 
 
 def _ordered(ev: Evaluator, v: Value, axes: tuple[str, ...]) -> Named:
@@ -171,15 +178,29 @@ def _beside(ev: Evaluator, parts: list[tuple[Value, tuple[str, ...]]], key: str)
     return Named(torch.cat([c.to(dtype) for c in columns], -1), (*rows, key))
 
 
+def _counted(ev: Evaluator, node: Attend, e: Expr, admitted: Named) -> Named:
+    """The pairs that a post may leave a weight: admitted ones, and under `empty uniform` those of rows without any."""
+    if node.empty == "zero":
+        return admitted
+    some = _some(ev, node, e, admitted)
+    axes = union([admitted, some])
+    return Named(aligned(admitted, axes) | ~aligned(some, axes), axes)
+
+
+def _some(ev: Evaluator, node: Attend, e: Expr, admitted: Named) -> Named:
+    """Whether a row has an admitted key."""
+    over = tuple(a for a in node.over if not isinstance(e, Along) or a in e.axes)
+    whole = full(ev, admitted, over)
+    some = whole.t
+    for d in sorted((whole.axes.index(a) for a in over), reverse=True):
+        some = some.any(d)
+    return Named(some, tuple(a for a in whole.axes if a not in over))
+
+
 def _empty(ev: Evaluator, node: Attend, e: Expr, weight: Value, admitted: Named) -> Value:
     """Rows without an admitted key: equal weights over every key, masked ones included, or an error."""
     over = tuple(a for a in node.over if not isinstance(e, Along) or a in e.axes)
-    whole = full(ev, admitted, over)
-    dims = [whole.axes.index(a) for a in over]
-    some = whole.t
-    for d in sorted(dims, reverse=True):
-        some = some.any(d)
-    left = Named(some, tuple(a for a in whole.axes if a not in over))
+    left = _some(ev, node, e, admitted)
     if node.empty == "error":
         if not bool(left.t.all()):
             raise AttnValueError("a row has no admitted key", node.span, "this attend says 'empty error'")
