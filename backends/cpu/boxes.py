@@ -16,7 +16,7 @@ from math import ceil, prod
 
 from attncc.ir.sizes import scalar
 from attncc.tile import bands
-from attncc.tile.nodes import Dim, Dot, Program, statements
+from attncc.tile.nodes import Dim, Dot, Program, TileLoop, statements
 
 from .visits import Unknown, visits
 
@@ -33,7 +33,7 @@ _OWNER, _COPIED, _POINT, _TEST = 3000.0, 45.0, 9.0, 3.0
 @dataclass(frozen=True)
 class Unit:
     """What computes products. keys: positions in a tile of keys; sides: others to try. Cycles of a tile, beside a strip; of a row of
-    one; of a vector of pairs for each position that a product sums over."""
+    one, and of a vector of pairs, for each position that a product sums over."""
 
     keys: int
     sides: tuple[int, ...]
@@ -42,8 +42,8 @@ class Unit:
     depth: float
 
 
-VECTORS = Unit(KEYS, (16, 32, 48), 450.0, 12.0, 0.5)
-MATRIX = Unit(2 * KEYS, (32, 64), 2500.0, 30.0, 0.08)
+VECTORS = Unit(KEYS, (16, 32, 48), 450.0, 0.1, 0.5)
+MATRIX = Unit(2 * KEYS, (32, 64), 2500.0, 0.23, 0.08)
 
 
 def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = VECTORS) -> dict[str, int]:
@@ -165,24 +165,28 @@ def _cost(
     lanes = prod(boxes[a] for a in owner.axes)
     vectors = ceil(lanes / (strip / 3))
     features = sum(sizes[s.over] if program.dim(s.over).whole else sizes[s.dims[1]] for s in _products(program))
-    row = _COPIED if any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not owner) else unit.row
+    row = _COPIED if any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not owner) else unit.row * features
+    whole = vectors * prod(tiles)
+    if len(owner.axes) == 1:  # the last tile is cut to whole vectors
+        whole = ceil(sizes[owner.axes[0]] / (strip / 3))
     total = 0.0
     for sample in range(_SAMPLES if max(tiles) > 0 else 0):
         first = {a: (2 * sample + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(owner.axes, tiles, strict=True)}
         seen = visits(program, sizes, boxes, first)
         tile = 0.0 if exact else seen.tiles
-        pairs = vectors * (seen.rows * (features * unit.depth + _POINT) + seen.tested * _TEST)
-        total += _OWNER + lanes * features / 4 + tile * unit.tile * ceil(lanes / strip) + seen.rows * row + pairs
-    return prod(tiles) * total / _SAMPLES
+        total += prod(tiles) * (_OWNER + tile * unit.tile * ceil(lanes / strip) + seen.rows * row)
+        total += whole * (seen.rows * (features * unit.depth + _POINT) + seen.tested * _TEST + strip / 12 * features)
+    return total / _SAMPLES
 
 
 def _products(program: Program) -> list[Dot]:
-    """The products of one body."""
-    found: dict[tuple[str, str, str], Dot] = {}
-    for stmt in statements(program.body):
-        if isinstance(stmt, Dot):
-            found.setdefault((stmt.a, stmt.b, stmt.over), stmt)
-    return list(found.values())
+    """The products for one tile of each dim: those of the loop over it that has the most."""
+    found: dict[str, list[Dot]] = {}
+    for loop in (s for s in statements(program.body) if isinstance(s, TileLoop)):
+        inside = tuple(statements(loop.body))
+        if not any(isinstance(s, TileLoop) for s in inside):
+            found[loop.dim] = max(found.get(loop.dim, []), [s for s in inside if isinstance(s, Dot)], key=len)
+    return [dot for dots in found.values() for dot in dots]
 
 
 def _square(dim: Dim, room: int, sizes: Mapping[str, int]) -> dict[str, int]:

@@ -125,8 +125,14 @@ class Printer:
         kind = kind_of(expr)
         if kind == "complex" or op in ("complex", "real", "imag"):
             raise AttnUnsupportedError("complex numbers are not in the CPU backend")
+        if op == "div" and args[1].lanes and _above_one(expr.args[1]):
+            inverse = Text(f"vinverse({args[1].code})", "float", True)
+            top = self.converted(args[0], "float")
+            return inverse if expr.args[0] in (Const(1), Const(1.0)) else self._sign("mul", [top, inverse], kind)
         if op in ("add", "sub", "mul", "div"):
             return self._sign(op, [self.converted(a, kind) for a in args], kind)
+        if op == "neg" and (parts := _one_sided(expr.args[0], self._has_lanes)) is not None:
+            return self._apply(Apply("sub", (Apply("neg", (parts[0],)), parts[1])), lanes)
         if op == "neg":
             a = self.converted(args[0], kind)
             return Text(f"-{a.at(15)}", kind, a.lanes, 14, a.wide)
@@ -281,4 +287,21 @@ def _power(expr: Apply) -> str | None:
         return known.get(exponent.value)
     if isinstance(base, Const) and not isinstance(base.value, bool) and base.value == 2 and kind_of(exponent) != "bool":
         return "vexp2"
+    return None
+
+
+def _above_one(expr: Expr) -> bool:
+    """Whether a value is 1 + 2^u, or not a number."""
+    match expr:
+        case Apply("add", (Const(1), Apply("exp2", _))) | Apply("add", (Apply("exp2", _), Const(1))):
+            return True
+    return False
+
+
+def _one_sided(expr: Expr, lanes: Callable[[Expr], bool]) -> tuple[Expr, Expr] | None:
+    """(a, x) of a float x + a where x alone differs between lanes: -(x + a) is -a - x, an operation less on lanes."""
+    if isinstance(expr, Apply) and expr.op == "add" and kind_of(expr) == "float":
+        a, b = expr.args
+        if lanes(a) != lanes(b):
+            return (b, a) if lanes(a) else (a, b)
     return None
