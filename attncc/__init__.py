@@ -17,7 +17,8 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "runtime.op": ("compile", "load", "patterns", "Op"),
-    "runtime.jit": ("jit", "axes", "size", "attend", "emitted", "require"),
+    "runtime.jit": ("jit",),
+    "runtime.tracing": ("axes", "size", "attend", "emitted", "require"),
     "errors": (
         "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnAbsentError", "AttnShapeError", "AttnValueError",
         "AttnUnsupportedError", "AttnInternalError",
@@ -53,16 +54,16 @@ if _TYPE_CHECKING:
     from .errors import (
         AttnValueError as AttnValueError,
     )
-    from .runtime.jit import attend as attend
-    from .runtime.jit import axes as axes
-    from .runtime.jit import emitted as emitted
     from .runtime.jit import jit as jit
-    from .runtime.jit import require as require
-    from .runtime.jit import size as size
     from .runtime.op import Op as Op
     from .runtime.op import compile as compile
     from .runtime.op import load as load
     from .runtime.op import patterns as patterns
+    from .runtime.tracing import attend as attend
+    from .runtime.tracing import axes as axes
+    from .runtime.tracing import emitted as emitted
+    from .runtime.tracing import require as require
+    from .runtime.tracing import size as size
 
 
 def __getattr__(name: str) -> _Any:
@@ -76,7 +77,7 @@ def __getattr__(name: str) -> _Any:
 
         return import_module(f".{name}", __name__)
     if not name.startswith("_"):  # functions of the language, for traced Python: attncc.dot, attncc.softmax, attncc.rope
-        from .runtime import jit as tracing
+        from .runtime import tracing
 
         if tracing.known(name):
             return tracing.function(name)

@@ -15,293 +15,27 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import linecache
-import sys
-from collections.abc import Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
-from ..errors import AttnError, AttnSyntaxError, AttnTypeError, Source, Span
+from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, Source, Span
 from ..language import tree
 from ..language.parser import parse
-from ..passes.resolve.functions import WORDS
-from .library import library_of, prelude
+from .library import library_of
 from .op import Op
-
-_HERE = __file__
-
-
-class _Trace:
-    """Statements recorded while a function is traced."""
-
-    def __init__(self) -> None:
-        self.body: list[tree.Stmt] = []
-        self.count = 0
-
-    def name(self) -> str:
-        self.count += 1
-        return f"_t{self.count}"
-
-
-_trace: ContextVar[_Trace | None] = ContextVar("attncc_trace", default=None)
-_sources: dict[str, Source] = {}
-
-
-def _tracing(what: str) -> _Trace:
-    """The trace that is running. Raises AttnTypeError outside of one."""
-    trace = _trace.get()
-    if trace is None:
-        raise AttnTypeError(f"{what} works inside a function decorated with @attncc.jit", _span())
-    return trace
-
-
-def _span() -> Span:
-    """The line of the traced function that is running."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename == _HERE:
-        frame = frame.f_back
-    return _line(frame.f_code.co_filename, frame.f_lineno)
-
-
-def _line(file: str, number: int) -> Span:
-    lines = linecache.getlines(file)
-    text = "".join(lines)
-    if file not in _sources or _sources[file].text != text:
-        _sources[file] = Source(file, text)
-    if not 0 < number <= len(lines):
-        return Span(_sources[file], 0, 0)
-    start = sum(len(line) for line in lines[: number - 1])
-    line = lines[number - 1]
-    return Span(_sources[file], start + len(line) - len(line.lstrip()), start + len(line.rstrip()))
-
-
-def _tree(x: Any) -> tree.Expr:
-    """The syntax of a traced value, a number, a string or a list of them."""
-    if isinstance(x, Traced):
-        return x.node
-    span = _span()
-    if isinstance(x, bool):
-        return tree.Name(span, ("true" if x else "false",))
-    if isinstance(x, int | float):
-        value = tree.Num(span, abs(x))
-        return tree.Unary(span, "-", value) if x < 0 or (x == 0 and str(x)[0] == "-") else value
-    if isinstance(x, str):
-        return tree.Str(span, x)
-    if isinstance(x, list | tuple):
-        return tree.List(span, tuple(_tree(item) for item in x))
-    raise AttnTypeError(
-        f"a {type(x).__name__} cannot be traced",
-        span,
-        "use tensors and parameters of the signature, numbers and attncc functions",
-    )
-
-
-def _binary(op: str) -> tuple[Callable[[Any, Any], Traced], Callable[[Any, Any], Traced]]:
-    def forward(self: Any, other: Any) -> Traced:
-        return Traced(tree.Binary(_span(), op, _tree(self), _tree(other)))
-
-    def backward(self: Any, other: Any) -> Traced:
-        return Traced(tree.Binary(_span(), op, _tree(other), _tree(self)))
-
-    return forward, backward
-
-
-def _comparison(op: str) -> Callable[[Any, Any], Any]:
-    def compare(self: Any, other: Any) -> Traced:
-        return Traced(tree.Compare(_span(), (op,), (_tree(self), _tree(other))))
-
-    return compare
-
-
-class Traced:
-    """A value of a traced function: an expression that is not computed yet."""
-
-    __slots__ = ("node",)
-    __hash__ = None  # type: ignore[assignment]
-
-    def __init__(self, node: tree.Expr) -> None:
-        self.node = node
-
-    __add__, __radd__ = _binary("+")
-    __sub__, __rsub__ = _binary("-")
-    __mul__, __rmul__ = _binary("*")
-    __truediv__, __rtruediv__ = _binary("/")
-    __floordiv__, __rfloordiv__ = _binary("div")
-    __mod__, __rmod__ = _binary("mod")
-    __pow__, __rpow__ = _binary("^")
-    __and__, __rand__ = _binary("and")
-    __or__, __ror__ = _binary("or")
-    __le__, __lt__, __ge__, __gt__ = _comparison("<="), _comparison("<"), _comparison(">="), _comparison(">")
-    __eq__, __ne__ = _comparison("=="), _comparison("!=")
-
-    def __neg__(self) -> Traced:
-        return Traced(tree.Unary(_span(), "-", self.node))
-
-    def __invert__(self) -> Traced:
-        return Traced(tree.Unary(_span(), "not", self.node))
-
-    def __abs__(self) -> Traced:
-        return function("abs")(self)
-
-    def __bool__(self) -> bool:
-        raise AttnTypeError(
-            "a traced value has no truth value",
-            _span(),
-            "use attncc.where(c, a, b), and &, |, ~ for and, or, not; chain comparisons with &",
-        )
-
-    def __iter__(self) -> Any:
-        raise AttnTypeError("a traced value cannot be iterated over", _span(), "use attncc.split or a reduction")
-
-    def __getitem__(self, item: Any) -> Traced:
-        if isinstance(item, int):
-            return Traced(tree.Bracket(_span(), self.node, (tree.Num(_span(), item),)))
-        raise AttnTypeError("name the positions to read at", _span(), "x.at(i=j - 1), x.at(i=j - 1, fill=0)")
-
-    def at(self, fill: Any = None, **positions: Any) -> Traced:
-        """The tensor at other positions: `x.at(i=j - 1, fill=0)` is `x[i = j - 1 else 0]`."""
-        span = _span()
-        items = tuple(tree.Bind(span, _name(axis), _tree(at)) for axis, at in positions.items())
-        return Traced(tree.Bracket(span, self.node, items, None, None if fill is None else _tree(fill)))
-
-    @property
-    def prime(self) -> Traced:
-        """`x'`: the same tensor or axis at the primed axes. What is not a name yet is given one."""
-        node = self.node
-        if not isinstance(node, tree.Name):
-            trace = _tracing("a primed expression")
-            node = tree.Name(_span(), (trace.name(),))
-            trace.body.append(tree.Assign(_span(), (tree.Target(_span(), node),), (self.node,)))
-        return Traced(tree.Name(_span(), node.parts, node.primes + 1))
-
-    def __repr__(self) -> str:
-        from ..language.format import show
-
-        return f"<traced {show(self.node)}>"
-
-
-def _name(text: str) -> tree.Name:
-    bare = text.rstrip("'")
-    return tree.Name(_span(), (bare,), len(text) - len(bare))
-
-
-def axes(names: str) -> Any:
-    """Axes by name, as indices: `i, j = attncc.axes("i j")`; one name gives one axis."""
-    found = tuple(Traced(_name(n)) for n in names.replace(",", " ").split())
-    return found[0] if len(found) == 1 else found
-
-
-def size(name: str) -> Traced:
-    """The number of positions of an axis."""
-    return Traced(tree.Attr(_span(), _name(name), "size"))
-
-
-def _bracket(over: Any) -> tuple[tree.Expr, ...]:
-    if isinstance(over, str):
-        return tuple(_name(n) for n in over.replace(",", " ").split())
-    items = over if isinstance(over, tuple | list) else (over,)
-    return tuple(_name(i) if isinstance(i, str) else _tree(i) for i in items)
-
-
-class Function:
-    """A function of the language, for traced values: `attncc.dot(q, k)`, `attncc.sum(x, over="j", where=c)`, `attncc.softmax`."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.__name__ = self.__qualname__ = name
-
-    def __repr__(self) -> str:
-        return f"<attncc function {self.name}>"
-
-    def __call__(self, *args: Any, over: Any = None, where: Any = None, **options: Any) -> Traced:
-        span = _span()
-        fn: tree.Expr = tree.Name(span, (self.name,))
-        if over is not None:
-            fn = tree.Bracket(span, fn, _bracket(over))
-        given = tuple(tree.Arg(span, None, _tree(a)) for a in args)
-        named = tuple(tree.Arg(span, tree.Name(span, (n,)), _tree(v)) for n, v in options.items())
-        return Traced(tree.Call(span, fn, given, None if where is None else _tree(where), named))
-
-
-_functions: dict[str, Function] = {}
-
-
-def function(name: str) -> Function:
-    """The function of a name."""
-    return _functions.setdefault(name, Function(name))
-
-
-def known(name: str) -> bool:
-    """Whether the language has a function of this name: a built-in, or a shipped definition."""
-    from ..passes.resolve.functions import FUNCTIONS
-
-    return (name in FUNCTIONS and name not in WORDS) or any(
-        isinstance(d, tree.Define) and d.name == name for d in prelude().decls
-    )
-
-
-def _named(x: Any) -> list[tree.Named]:
-    """Clause items: one value, or a dict of named ones. A callable gets the pair values it names as its parameters."""
-    items = x.items() if isinstance(x, Mapping) else [(None, x)]
-    out = []
-    for name, item in items:
-        span = _span()
-        node = tree.Name(span, (item.name,)) if isinstance(item, Function) else _tree(_applied(item))
-        out.append(tree.Named(span, None if name is None else tree.Name(span, (name,)), node))
-    return out
-
-
-def _applied(item: Any) -> Any:
-    if isinstance(item, str):
-        return Traced(_name(item))
-    if callable(item) and not isinstance(item, Traced):
-        return item(*(Traced(_name(p)) for p in inspect.signature(item).parameters))
-    return item
-
-
-def attend(
-    score: Any, *, over: Any, mask: Any = None, normalize: Any = "softmax", post: Any = None, mix: Any = None, emit: Any = None,
-    empty: str | None = None, order: str | None = None,
-) -> Traced | None:  # fmt: skip
-    """`attend` of the language. Gives what is mixed; emitted values are read with `attncc.emitted(name)`.
-
-    score and normalize may be dicts of named values. normalize: a function (`attncc.sigmoid`), its name, or
-    `lambda s: attncc.relu(s) ** 2`. post, emit: lambdas of pair values by name, `lambda p: p * gain`,
-    `{"lse": lambda s: attncc.lse(s)}`.
-    """
-    trace, span = _tracing("attncc.attend"), _span()
-    clauses: list[tree.Clause] = [tree.Score(span, tuple(_named(score)))]
-    if mask is not None:
-        clauses.append(tree.Mask(span, _tree(mask)))
-    clauses.append(tree.Normalize(span, tuple(_named(normalize))))
-    for item in [post] if post is not None and not isinstance(post, list | tuple) else post or []:
-        clauses.extend(tree.Post(span, named) for named in _named(item))
-    if mix is not None:
-        clauses.append(tree.Mix(span, _tree(mix)))
-    if emit is not None:
-        clauses.append(tree.Emit(span, tuple(_named(emit))))
-    for key, word in (("empty", empty), ("order", order)):
-        if word is not None:
-            clauses.append(tree.Setting(span, key, word))
-    target = tree.Target(span, tree.Name(span, (trace.name(),))) if mix is not None else None
-    trace.body.append(tree.Attend(span, target, _bracket(over), tuple(clauses)))
-    return Traced(target.name) if target is not None else None
-
-
-def emitted(name: str) -> Traced:
-    """A value that an earlier attend emitted."""
-    return Traced(_name(name))
-
-
-def require(*conds: Any) -> None:
-    """Conditions on parameters and sizes, checked at each call."""
-    _tracing("attncc.require").body.append(tree.Require(_span(), tuple(_tree(c) for c in conds)))
+from .tracing import Trace, Traced, line_of, running, to_tree
 
 
 class JitOp(Op):
     """The op of a traced function. Its keyword-only parameters may be given at the call."""
 
     def __call__(self, *tensors: Any, outputs: Any = None, backend: str | None = None, **named: Any) -> Any:
+        if any(isinstance(t, Traced) for t in (*tensors, *named.values())):
+            raise AttnTypeError(
+                f"'{self._decl.name}' is an op: it takes tensors, no traced value",
+                self._decl.span,
+                "call the plain function instead",
+            )
         params = {n: named.pop(n) for n in list(named) if n in self.signature.params}
         if not params:
             return super().__call__(*tensors, outputs=outputs, backend=backend, **named)
@@ -324,11 +58,14 @@ def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
     """
     if fn is None:
         return lambda found: jit(found, where=where)
-    span = _line(fn.__code__.co_filename, fn.__code__.co_firstlineno)
+    if not inspect.isfunction(fn):
+        raise AttnTypeError(f"a {type(fn).__name__} cannot be traced", None, "@attncc.jit decorates a function written in Python")
+    span = line_of(fn.__code__.co_filename, fn.__code__.co_firstlineno)
     signature = inspect.signature(fn)
     inputs: list[tree.Input] = []
     params: list[tree.Param] = []
     for p in signature.parameters.values():
+        _checked(p, span)
         if p.kind is inspect.Parameter.KEYWORD_ONLY:
             params.append(_param(p, span))
         else:
@@ -338,16 +75,22 @@ def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
         outs = {"o": outs}
     if not isinstance(outs, dict):
         raise AttnTypeError(f"'{fn.__name__}' needs a return annotation", span, 'def f(..) -> "b h i e":')
-    trace = _Trace()
-    token = _trace.set(trace)
+    trace = Trace()
+    token = running.set(trace)
     try:
         arguments = [Traced(i.name) for i in inputs]
         results = fn(*arguments, **{p.name.plain or "": Traced(p.name) for p in params})
     finally:
-        _trace.reset(token)
+        running.reset(token)
+    if results is None:
+        raise AttnTypeError(f"'{fn.__name__}' returns nothing", span, "return what its annotation names")
     results = results if isinstance(results, tuple) else (results,)
     if len(results) != len(outs):
-        raise AttnTypeError(f"'{fn.__name__}' returns {len(results)} values, its annotation names {len(outs)}", span)
+        raise AttnTypeError(
+            f"'{fn.__name__}' returns {len(results)} values, its annotation names {len(outs)}",
+            span,
+            f"return {', '.join(outs)}, in this order",
+        )
     body = _finish(trace.body, dict(zip(outs, results, strict=True)), span)
     outputs = tuple(tree.Output(span, tree.Name(span, (n,)), _dims(d, n, span)) for n, d in outs.items())
     sizes = _wheres(where, span) if where else ()
@@ -359,12 +102,25 @@ def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
     return op
 
 
+def _checked(p: inspect.Parameter, span: Span) -> None:
+    """Raise AttnError for a parameter of a function that the language has no counterpart of."""
+    if not p.name.isascii():
+        raise AttnNameError(f"'{p.name}' is no name", span, "names are plain ASCII letters, digits and '_'")
+    if p.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+        raise AttnTypeError(f"'{p.name}' stands for any number of arguments", span, "name each tensor and each parameter")
+    if p.kind is not inspect.Parameter.KEYWORD_ONLY and p.default is not inspect.Parameter.empty:
+        help = f"a parameter with a default comes after '*': def f(q, *, {p.name}: float = 1.0)"
+        raise AttnTypeError(f"the tensor '{p.name}' cannot have a default", span, help)
+    if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name in ("outputs", "backend"):
+        raise AttnNameError(f"'{p.name}' is an argument of every call", span, "give the parameter another name")
+
+
 def _finish(body: list[tree.Stmt], results: dict[str, Any], span: Span) -> tuple[tree.Stmt, ...]:
     """Give the attends that are returned the names of the outputs; assign what else is returned."""
     taken: dict[tuple[Any, ...], str] = {}
     tail: list[tree.Stmt] = []
     for name, got in results.items():
-        node = _tree(got)
+        node = to_tree(got)
         local = isinstance(node, tree.Name) and str(node.parts[0]).startswith("_t")
         if isinstance(node, tree.Name) and node.plain == name:
             continue
@@ -443,5 +199,5 @@ def _param(p: inspect.Parameter, span: Span) -> tree.Param:
     except AttnError as error:
         raise AttnSyntaxError(f"parameter '{p.name}' needs a type", span, f"{p.name}: float = 0.0; {error.message}") from None
     assert isinstance(found, tree.Bundle) and isinstance(found.params[0], tree.Param)
-    default = None if p.default is inspect.Parameter.empty else _tree(p.default)
+    default = None if p.default is inspect.Parameter.empty else to_tree(p.default)
     return tree.Param(span, tree.Name(span, (p.name,)), found.params[0].type, default)

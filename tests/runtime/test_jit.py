@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -71,7 +75,9 @@ def test_parameters_at_the_call() -> None:
 
 
 def test_emits_and_gradients() -> None:
-    tensors = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((1, 2, 4, 3), (1, 2, 6, 3), (1, 2, 6, 5), (1, 6))]
+    tensors = [
+        torch.randn(s, dtype=torch.float64, requires_grad=True) for s in ((1, 2, 4, 3), (1, 2, 6, 3), (1, 2, 6, 5), (1, 6))
+    ]
     o, entropy = reweighted(*tensors)
     a = torch.softmax(tensors[0] @ tensors[1].mT / 3**0.5, -1)
     torch.testing.assert_close(o, (a * tensors[3][:, None, None]) @ tensors[2])
@@ -121,3 +127,112 @@ def test_annotations_are_checked() -> None:
         @attncc.jit
         def odd(q: "b ++") -> "b":
             return q
+
+
+def _fails(body: Callable[..., Any], words: str, help: str, line: bool = True) -> None:
+    """The traced body raises an AttnError that says this, at the line of the body."""
+    with pytest.raises(attncc.AttnError) as found:
+        op = attncc.jit(body)
+        op(*[torch.rand(3, 4) for _ in op.signature.inputs])
+    assert words in found.value.message and help in found.value.help, found.value
+    if line:
+        assert found.value.file == __file__ and found.value.line is not None
+
+
+def test_what_cannot_be_traced_says_what_to_write() -> None:
+    outside = torch.rand(3, 4)
+
+    def module(q: "i d") -> "i d":
+        return torch.exp(q)
+
+    def scalar(q: "i d") -> "i d":
+        return math.sqrt(q)
+
+    def method(q: "i d") -> "i d":
+        return q.softmax(-1)
+
+    def size(q: "i d") -> "i d":
+        return q * q.shape[0]
+
+    def product(q: "i d", k: "j d") -> "i j":
+        return q @ k
+
+    def length(q: "i d") -> "i d":
+        return q * len(q)
+
+    def change(q: "i d") -> "i d":
+        q[0] = 1
+        return q
+
+    def constant(q: "i d") -> "i d":
+        return q + outside
+
+    def normalizer(q: "i d", k: "j d") -> "i d":
+        return attncc.attend(attncc.dot(q, k), over="j", normalize=torch.softmax, mix=k)
+
+    def nothing(q: "i d") -> "i d":
+        pass
+
+    def twice(q: "i d") -> "i d":
+        return q, q
+
+    def many(*q: "i d") -> "i d":
+        return q[0]
+
+    def default(q: "i d", k: "i d" = None) -> "i d":
+        return q
+
+    def letters(ψ: "i d") -> "i d":
+        return ψ
+
+    def word(q: "i d", *, outputs: int = 3) -> "i d":
+        return q * outputs
+
+    def unnamed(q: "i d") -> "i d":
+        return q * attncc.axes("")
+
+    def wrong_name(q: "i d") -> "i d":
+        return q * attncc.axes("i+1")
+
+    def inner(q: "i d") -> "i d":
+        return decayed(q)
+
+    for body, words, help in (
+        (module, "'exp' does not take a traced value", "attncc.exp("),
+        (scalar, "no number yet", "attncc.sqrt"),
+        (method, "has no 'softmax'", "attncc.softmax(x)"),
+        (size, "has no 'shape'", "attncc.size"),
+        (product, "'@'", "attncc.dot(q, k)"),
+        (length, "no number yet", ""),
+        (change, "cannot be changed", "attncc.where"),
+        (constant, "a Tensor cannot be traced", "signature"),
+        (normalizer, "'softmax' is no function of the language", "attncc.softmax"),
+        (nothing, "returns nothing", "annotation"),
+        (twice, "returns 2 values", "return o"),
+        (many, "any number of arguments", "name each"),
+        (default, "'k' cannot have a default", "after '*'"),
+        (letters, "'ψ' is no name", "ASCII"),
+        (word, "'outputs' is an argument of every call", "another name"),
+        (unnamed, "axes takes names", "i j"),
+        (wrong_name, "'i+1' is no name", "letters"),
+        (inner, "takes tensors, no traced value", "plain function"),
+    ):
+        _fails(body, words, help)
+    _fails(print, "cannot be traced", "@attncc.jit", line=False)
+
+
+def test_a_value_used_again_and_again_is_an_error_and_takes_no_time() -> None:
+    """q * q, sixty times over, is an expression of 2^60 parts."""
+
+    def square(q: "i d") -> "i d":
+        for _ in range(60):
+            q = q * q
+        return q
+
+    def chain(q: "i d") -> "i d":
+        for _ in range(400):
+            q = q + 1
+        return q
+
+    _fails(square, "has more than 20000 parts", "loop less")
+    _fails(chain, "nests more than 150 deep", "loop less")
