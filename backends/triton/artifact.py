@@ -24,6 +24,7 @@ from attncc.ir.sizes import Unknown, dims_text, scalar
 from attncc.schedules.costs import flops, traffic
 from attncc.schedules.plan import Fused, Plan, Torch, plan
 
+from .artifact_backward import passes
 from .bounds import feature_sizes
 from .host import number
 from .kernel import Kernel
@@ -47,21 +48,25 @@ def write(
     title: str = "",
     name: str = "",
     worker: Compiler | None = None,
+    backward: str = "",
 ) -> dict[str, Any]:
     """Write the files of a pattern into a folder and give the manifest.
 
     sizes: of axes, for head dimensions (64 where not given) and for the figures of the manifest. worker: a compiler, else a process
-    is started for what the disk cache has not. Raises AttnUnsupportedError when a node of the pattern cannot be a kernel, or the
-    compiler refuses one.
+    is started for what the disk cache has not. backward: the form of a backward pass that is written too, "" for none. Raises
+    AttnUnsupportedError when a node of the pattern cannot be a kernel, or the compiler refuses one.
     """
     name = name or program.name
-    made = plan(program, outputs)
+    both = passes(program, outputs, backward) if backward else None
+    made = both.all if both is not None else plan(program, outputs)
     _whole(made)
     given = dict(sizes or {})
     features = feature_sizes(made, given)
     with nullcontext(worker) if worker else Kept() as compiler:
         done = settle(made, features, target, dtype, compiler, title or name)
-    module = replace(done.module, text=f"{done.module.text}\n\n{entry(made, done.module, name, title)}")
+    ends = {name: made} if both is None else {f"{name}_forward": both.forward, f"{name}_backward": both.backward}
+    functions = [entry(its, done.module, called, title if n == 0 else f"Gradients. {title}") for n, (called, its) in enumerate(ends.items())]
+    module = replace(done.module, text="\n\n".join([done.module.text, helpers(done.module), *functions]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.py").write_text(module.text, encoding="utf-8")
     kernels = []
@@ -78,13 +83,13 @@ def write(
         "dtype": dtype,
         "triton": kernels[0]["triton"] if kernels else "",
         "module": f"{name}.py",
-        "signature": {
-            "inputs": [{"name": i.name, "dims": dims_text(i), "kind": i.kind} for i in made.program.inputs],
-            "outputs": [{"name": o.name, "dims": _dims(o.dims), "kind": o.kind} for o in made.program.outputs],
-        },
+        "signature": _signature(next(iter(ends.values())).program),
         "fixed": features,
         "kernels": kernels,
     }
+    if both is not None:
+        manifest["functions"] = list(ends)
+        manifest["backward"] = {"form": both.form, "deterministic": both.form == "split", "signature": _signature(both.backward.program)}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -106,6 +111,13 @@ def _whole(made: Plan) -> None:
                 step.node.span,
                 "ask for fewer outputs",
             )
+
+
+def _signature(program: Program) -> dict[str, Any]:
+    return {
+        "inputs": [{"name": i.name, "dims": dims_text(i), "kind": i.kind} for i in program.inputs],
+        "outputs": [{"name": o.name, "dims": _dims(o.dims), "kind": o.kind} for o in program.outputs],
+    }
 
 
 def _dims(dims: tuple[tuple[str, ...], ...]) -> str:
@@ -150,8 +162,13 @@ def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
         lines += _call(made, module, step, names, size)
     results = [_stored(program, o, made, names) for o in program.outputs]
     lines.append(f"    return {', '.join(results)}")
+    return "\n".join(lines) + "\n"
+
+
+def helpers(module: Module) -> str:
+    """The text of what functions like that call."""
     lists = f"{_LISTS}\n\n{lists_source()}\n\n" if any(k.program.lists for k in module.kernels) else ""
-    return lists + _CHECK + "\n\n" + "\n".join(lines) + "\n"
+    return lists + _CHECK
 
 
 _LISTS = """# Lists of tiles, from the data that a mask reads.
@@ -203,7 +220,7 @@ def _inside(expr: Expr) -> set[str]:
 def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[[str], str]) -> list[str]:
     """Lines that launch a step, in the order of mixing that costs less where there are two."""
     results = ", ".join(names.of("tensor", v.name) for v in step.values)
-    floats = [names.of("tensor", i.name) for i in made.program.inputs if i.kind == "float"]
+    floats = [names.of("tensor", i.name) for i in made.program.inputs if i.kind == "float" and i.name not in step.acc]
     lines = [f"    dtype = promoted({', '.join(floats)})"] if floats else ["    dtype = torch.float32"]
 
     for kernel in module.kernels:
@@ -266,7 +283,8 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
     element = BITS[dtype] // 8
     work, moved = flops(program), traffic(program, element)
     owner = program.dim(program.owner).axes
-    grid = " * ".join([*(f"ceil({a} / {config[kernel.tile_names[a]]})" for a in owner), *program.grid])
+    tiles = [] if program.shares else [f"ceil({a} / {config[kernel.tile_names[a]]})" for a in owner]
+    grid = " * ".join([*tiles, *program.grid])
     if kernel.persistent:
         grid = f"min({grid}, {kernel.persistent} * SMs)"
     out: dict[str, Any] = {
