@@ -166,9 +166,11 @@ class Op:
             places = ", ".join(sorted({str(t.device) for t in bound.values()}))
             raise AttnTypeError(f"the tensors are on several devices: {places}", self._head.span, "move them to one")
         dims = tuple((n, t.dim()) for n, t in bound.items())
+        if outputs is not None and not isinstance(outputs, str | tuple | list):
+            raise AttnTypeError(f"outputs are names, found {outputs!r}", self._head.span, 'outputs=("o", "lse")')
         asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         facts = self._facts(dims, asked, backend, device)
-        if torch.is_autocast_enabled(device):
+        if device != "meta" and torch.is_autocast_enabled(device):
             bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
         if self._measures and not torch.compiler.is_compiling():
             self._tune_once(bound, asked, backend, device)

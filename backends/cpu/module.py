@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from attncc.errors import AttnUnsupportedError
 from attncc.tile.nodes import Program
 
 from .kernel import Kernel, print_kernel
@@ -24,6 +25,9 @@ class Module:
 
 def print_module(title: str, programs: Iterable[Program], features: Mapping[str, int], element: str) -> Module:
     """The library of some programs. element: the type of the arrays. Raises AttnUnsupportedError for what cannot be printed."""
+    if element not in ELEMENTS:
+        known = ", ".join(ELEMENTS)
+        raise AttnUnsupportedError(f"the cpu backend does not compute in {element}", None, f"one of {known}, or backend='eager'")
     number = ELEMENTS[element]
     bits = 64 if number == 64 else 32
     kernels: dict[str, Kernel] = {}

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from attncc.errors import AttnValueError
 from attncc.ir.ops import OPS, result_kind
 from attncc.ir.sizes import SCALAR
 
@@ -90,7 +91,12 @@ def apply(op: str, args: list[Value], acc: torch.dtype, device: torch.device) ->
             ready.append(arg)
         else:
             ready.append(_tensor(cast(arg, want, acc), want, axes, acc, device))
-    return Named(BODIES[op](*ready), axes)
+    try:
+        return Named(BODIES[op](*ready), axes)
+    except RuntimeError as reason:
+        if "ZeroDivisionError" not in str(reason):
+            raise
+        raise AttnValueError(f"'{OPS[op].infix or op}' by zero", None, "the data or a size made the divisor 0") from None
 
 
 def _tensor(v: Value, kind: str, axes: tuple[str, ...], acc: torch.dtype, device: torch.device) -> torch.Tensor:

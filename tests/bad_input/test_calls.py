@@ -109,6 +109,8 @@ CALLS: list[tuple[str, Callable[[], Any], type[AttnError], str, str]] = [
     ("requirement", lambda: op(n=0)(q(), k(), v()), AttnValueError, "a requirement does not hold: n >= 1", ""),
     ("infinite", lambda: op(x=float("inf"))(q(), k(), v()), AttnValueError, "abs(x) < inf", ""),
     ("not a number", lambda: op(x=float("nan"))(q(), k(), v()), AttnValueError, "abs(x) < inf", ""),
+    ("outputs of another type", lambda: op()(q(), k(), v(), outputs=3), AttnTypeError, "outputs are names, found 3", 'outputs=("o"'),
+    ("data that divide by zero", lambda: divided(torch.tensor([1, 0])), AttnValueError, "'mod' by zero", "the data"),
     # loading
     ("shipped pattern", lambda: attncc.load("sofmax"), AttnNameError, "no shipped pattern 'sofmax'", "did you mean 'softmax'"),
     ("inner pattern", lambda: attncc.load("sigmoid_cor", heads=2), AttnNameError, "no shipped pattern 'sigmoid_cor'", "sigmoid_core"),
@@ -120,6 +122,11 @@ CALLS: list[tuple[str, Callable[[], Any], type[AttnError], str, str]] = [
     ("pattern of a file", lambda: attncc.compile(TEXT, pattern="yours"), AttnNameError, "has no pattern 'yours'", "patterns: mine"),
     ("overload", lambda: attncc.load("agent", kind="vit"), AttnTypeError, "no overload of 'agent' fits", "kind='pvt'"),
 ]  # fmt: skip
+
+
+def divided(by: torch.Tensor) -> Any:
+    """i mod data."""
+    return attncc.compile("pattern p(n[i]: int) -> o[i]: int {\n o = i mod n }\n")(by, backend="eager")
 
 
 @pytest.mark.parametrize(("call", "error", "message", "help"), [c[1:] for c in CALLS], ids=[c[0].replace(" ", "-") for c in CALLS])
