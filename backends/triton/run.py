@@ -16,10 +16,12 @@ from attncc.backends.steps import Steps
 
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
+from attncc.kept import kept
 from attncc.schedules.plan import Fused, Plan
 from attncc.tile import bands
 
 from .choice import candidates
+from .chosen import installed
 from .configs import Config
 from .kernel import Kernel
 from .load import interpret, load
@@ -177,7 +179,14 @@ def module_of(
         for right, kernels in ((False, s.kernels), (True, s.right.kernels if s.right is not None else ()))
         if kernels or not right
     ]
-    return print_module(title or plan.program.name, groups, features, target, bits, override=override, descriptors=descriptors)
+    title = title or plan.program.name
+
+    def build() -> Module:
+        return print_module(title, groups, features, target, bits, override=override, descriptors=descriptors)
+
+    if override is not None or REGISTRY.filled():  # one of many, or a caller's own
+        return build()
+    return kept(Module, ["triton", installed(), title, repr(groups), repr(features), target, bits, descriptors], build)
 
 
 def target_of(device: torch.device) -> str:

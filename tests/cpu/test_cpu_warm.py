@@ -56,5 +56,3 @@ def test_nothing_that_takes_long_is_done_again(runs: tuple[dict[str, Any], dict[
 def test_a_first_call_stays_small(runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
     first, second = (sum(run["entered"].values()) for run in runs)
     assert second < FIRST_CALL < first
-
-
