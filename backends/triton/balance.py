@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 
@@ -18,6 +19,8 @@ from attncc.ir.sizes import Unknown, scalar
 from attncc.tile.nodes import Bisect, Block, If, Map, Program, Repeat, Stmt, TileLoop
 
 from .configs import Config, tiles
+from .space import Setting, moved_bytes, prior
+from .traits import Traits, traits
 
 HEADS = 8
 """Heads of a group whose tiles come one after the other in order 3."""
@@ -31,7 +34,7 @@ POSITIONS = 4096
 BATCH = 32
 """Nominal grid positions."""
 
-_SAMPLES = 256
+_SAMPLES = 64
 """Tiles of the owner that are looked at, evenly spread."""
 
 
@@ -67,6 +70,29 @@ def longest_last(program: Program, features: Mapping[str, int]) -> bool:
 def _rises(found: tuple[int, ...]) -> bool:
     half = len(found) // 2
     return sum(found[len(found) - half :]) > sum(found[:half])
+
+
+def spread(clocks: float, of: Traits, config: Config, setting: Setting, fits: int, found: tuple[int, ...]) -> float:
+    """Clocks a score element of a launch of nominal size, from those of a program: traffic from DRAM, and the wait for the last."""
+    if not found:
+        return clocks
+    units = setting.units
+    each = min(fits, config.persistent or fits)
+    heads = heads_at_once(found, units.sms * each, config.order)
+    kept = units.cache_mib * 2**20 / (heads * POSITIONS * max(1, sum(of.moved)) * setting.bits / 8)
+    rate = units.dram_gbs * 1e3 / units.clock_mhz / units.sms  # bytes a clock and SM
+    missed = max(0.0, 1 - kept) * moved_bytes(of, config, setting) / rate
+    return max(clocks, missed) * makespan(found, units.sms * each, config.order, bool(config.persistent))
+
+
+def in_order(program: Program, features: dict[str, int], config: Config, setting: Setting) -> Config:
+    """The configuration with the order that the model likes best, where it names none and tiles differ in length."""
+    of, found = traits(program, features), lengths(program, config, features)
+    if config.order or of is None or len(set(found)) < 2:
+        return config
+    clocks, fits = prior(of, config, setting), max(1, 8 // config.warps)
+    ways = [replace(config, order=order) for order in range(4)]
+    return min(ways, key=lambda c: (float(f"{spread(clocks, of, c, setting, fits, found):.3g}"), c.order))
 
 
 @lru_cache(maxsize=4096)

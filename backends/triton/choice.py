@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from attncc.tile.nodes import Program
 
+from .balance import in_order
 from .chosen import lookup
 from .configs import Config
 from .pins import REGISTRY
@@ -31,7 +32,8 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
         return found
     best = [*lookup(of, setting), *found[:2]]
     rest = [c for c in (*_lighter(best[0]), *best[1:], *_FALLBACK) if allowed(of, c, setting)]
-    return tuple(dict.fromkeys([best[0], *rest]))
+    order = in_order(program, features, best[0], setting).order
+    return tuple(dict.fromkeys(replace(c, order=c.order or order) for c in (best[0], *rest)))
 
 
 def _lighter(config: Config) -> Iterator[Config]:

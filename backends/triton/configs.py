@@ -31,7 +31,7 @@ class Config:
     order: which tile comes when. 0: tiles of a head one after the other, so that its keys are read again from cache. 1: the same,
     its longest tile first. 2: the longest tile of all heads, then the next: under a mask that makes some tiles long, those start
     first, and the short ones fill the gaps at the end. 3: as 2 within groups of `balance.HEADS` heads, whose keys stay in cache.
-    Legal everywhere.
+    Legal everywhere; where a table's entry says 0 and tiles differ in length, `balance.in_order` decides.
     persistent: programs an SM; each takes one tile after the other until none is left, instead of one program a tile. 0: one a
     tile. Legal everywhere (programs whose tiles are dealt out already ignore it, and the form that `special` asks for).
     fast_tanh: tanh and sigmoid by the hardware's approximation, one transcendental instead of two, off by up to 2^-11 of the

@@ -1,11 +1,11 @@
 """The configuration of a kernel by search under the static model: compiled for the target, never run, so no GPU is needed.
 
 A few likely configurations are compiled first, then those that differ from the best in one choice, until none is better or the
-number of compiles is used up. What changes little beside registers (how results are stored, the order of tiles, programs that take
-several, a warp-specialized form for full tiles) is then tried for the best few alone. Spills lose to no spills; then the model's
-clocks a score element decide, then, among those within `NEAR` of the best, instruction slots. The same program, target and Triton
-give the same result: ties are broken by registers and the configuration itself, and what took too long counts as refused. Results
-are kept in attncc's disk cache.
+number of compiles is used up. What changes little beside registers (how results are stored, programs that take several tiles, a
+warp-specialized form for full tiles) is then tried for the best few alone; the order of tiles needs no compiler (`balance`).
+Spills lose to no spills; then the model's clocks a score element decide, then, among those within `NEAR` of the best, instruction
+slots. The same program, target and Triton give the same result: ties are broken by registers and the configuration itself, and
+what took too long counts as refused. Results are kept in attncc's disk cache.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from attncc.errors import AttnUnsupportedError
 from attncc.tile.nodes import Dot, Program, statements
 
 from .ahead import request
-from .balance import POSITIONS, heads_at_once, lengths, makespan
+from .balance import lengths, spread
 from .configs import Config
 from .frame import storable
 from .machine import Compiled, Failed, LoopReport, Report, Request, analyse
@@ -159,19 +159,6 @@ def rank(report: Report, of: Traits, config: Config, setting: Setting, found: tu
     return (float(report.compiled.spills > 0), float(report.compiled.spills), float(f"{clocks:.3g}"), float(f"{slots:.3g}"))
 
 
-def spread(clocks: float, of: Traits, config: Config, setting: Setting, fits: int, found: tuple[int, ...]) -> float:
-    """Clocks a score element of a launch of nominal size, from those of a program: traffic from DRAM, and the wait for the last."""
-    if not found:
-        return clocks
-    units = setting.units
-    each = min(fits, config.persistent or fits)
-    heads = heads_at_once(found, units.sms * each, config.order)
-    kept = units.cache_mib * 2**20 / (heads * POSITIONS * max(1, sum(of.moved)) * setting.bits / 8)
-    rate = units.dram_gbs * 1e3 / units.clock_mhz / units.sms  # bytes a clock and SM
-    missed = max(0.0, 1 - kept) * moved_bytes(of, config, setting) / rate
-    return max(clocks, missed) * makespan(found, units.sms * each, config.order, bool(config.persistent))
-
-
 def _counting(report: Report, of: Traits) -> LoopReport | None:
     """The loop that most tiles go through: full tiles, but in windows along several axes, where there are none, the others."""
     if max(of.owner_axes, of.loop_axes) > 1:
@@ -228,7 +215,7 @@ def search(
     if best is None:
         return None
     limit = len(tried) + 4 * _FEW
-    for make in (_stored, _reordered, _special, _persistent):
+    for make in (_stored, _special, _persistent):
         for trial in _promising(tried, make is _stored):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
@@ -245,14 +232,6 @@ def _stored(trial: Trial, program: Program, features: dict[str, int], setting: S
         yield replace(trial.config, stored=not trial.config.stored)
         if trial.spills:
             yield replace(trial.config, stored=True, described=True, inside=True)
-
-
-def _reordered(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
-    """The order that the model likes best: it needs no compiler, but for the proof that the kernel still does not spill."""
-    of = traits(program, features)
-    assert of is not None
-    ranks = {order: _ranked(trial.report, of, program, features, setting, replace(trial.config, order=order)) for order in range(4)}
-    yield replace(trial.config, order=min(range(4), key=lambda order: (ranks[order], order)))
 
 
 def _special(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
