@@ -26,11 +26,15 @@ def compile_file(
     optional: list[str] = options.WITH,
     outputs: list[str] = typer.Option([], "--output", metavar="NAME", help="Only these outputs."),
     folder: str = typer.Option(".", "--out", "-o", metavar="DIR", help="Where the files go."),
+    backward: str = typer.Option(
+        "", "--backward", metavar="FORM", help="Write the backward pass too: split, or joint (adds atomically, in no fixed order)."
+    ),
     autotune: bool = typer.Option(False, "--autotune", help="Measure configurations on this machine's GPU first, at the given sizes."),
     pinned: str = typer.Option(None, "--pin", metavar="FILE", help="Use measured configurations; with --autotune, write them there."),
 ) -> None:
     """Write the kernels of a pattern for a GPU that need not be here: a module that needs torch and triton alone, the machine
-    code and manifest.json.
+    code and manifest.json. With --backward the module has two functions, <pattern>_forward, which also gives what is kept, and
+    <pattern>_backward.
 
     Head dimensions are fixed (--size d=128, 64 where not given); lengths, batch and strides stay free. Configurations come from the
     static search, or from measurements: --autotune makes them here, --pin FILE keeps them for other runs (also ATTNCC_PINNED=FILE).
@@ -59,7 +63,7 @@ def compile_file(
     elif pinned:
         op.pin(pinned)
     with err().status(f"compiling {op.name} for {target}"):
-        manifest = write(sample.program, wanted, where, target, kind, sizes, title=op.title, name=op.name)
+        manifest = write(sample.program, wanted, where, target, kind, sizes, title=op.title, name=op.name, backward=backward)
     _summary(manifest, where)
 
 

@@ -65,7 +65,7 @@ def write(
     with nullcontext(worker) if worker else Kept() as compiler:
         done = settle(made, features, target, dtype, compiler, title or name)
     ends = {name: made} if both is None else {f"{name}_forward": both.forward, f"{name}_backward": both.backward}
-    functions = [entry(its, done.module, called, title if n == 0 else f"Gradients. {title}") for n, (called, its) in enumerate(ends.items())]
+    functions = [entry(its, done.module, called, title) for called, its in ends.items()]
     module = replace(done.module, text="\n\n".join([done.module.text, helpers(done.module), *functions]))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.py").write_text(module.text, encoding="utf-8")

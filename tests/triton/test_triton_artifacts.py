@@ -194,3 +194,36 @@ want = torch.softmax((q @ k.mT / 8).masked_fill(~keep, float("-inf")), -1) @ v
 torch.testing.assert_close({name}(q, k, v{f", {more}, {more}" if more else ""}), want)
 """,
     )
+
+
+def test_a_backward_pass(tmp_path: Path) -> None:
+    """Two functions that stand alone: the second gives the gradients, from what the first keeps."""
+    op = attncc.compile(CAUSAL)
+    manifest = write(op.ir, ["o"], tmp_path, "cuda:80", "bf16", {"d": 16, "e": 16}, op.title, op.name, _worker(), "joint")
+    assert manifest["functions"] == ["causal_forward", "causal_backward"]
+    assert manifest["backward"]["form"] == "joint" and not manifest["backward"]["deterministic"]
+    assert [k["name"] for k in manifest["kernels"]] == ["o_kernel", "delta_kernel", "o_backward_kernel", "d_q_kernel"]
+    body = """
+q, k, v = (torch.randn(2, 21, h, 16, requires_grad=True) for h in (4, 2, 2))
+o, *kept = causal_forward(q.detach(), k.detach(), v.detach())
+up = torch.randn(o.shape)
+found = causal_backward(q.detach(), k.detach(), v.detach(), o, *kept, up)
+score = torch.einsum("bihd,bjhd->bhij", q, k.repeat_interleave(2, 2)) / 4
+p = score.masked_fill(torch.ones(21, 21).triu(1).bool(), float("-inf")).softmax(-1)
+exact = torch.einsum("bhij,bjhe->bihe", p, v.repeat_interleave(2, 2))
+want = torch.autograd.grad(exact, (q, k, v), up)
+print([a.shape == b.shape and bool((a - b).abs().max() < 1e-5) for a, b in zip((o, *found), (exact, *want))])
+"""
+    alone = ALONE.replace("import {name}\n", "import *\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", alone.format(name="causal", body=body), str(tmp_path)],
+        capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=tmp_path, check=False,
+    )  # fmt: skip
+    assert done.stdout.strip() == "[True, True, True, True]", done.stderr[-2000:]
+
+
+def test_no_backward_pass_alone(tmp_path: Path) -> None:
+    with pytest.raises(AttnUnsupportedError, match=r"part of the backward pass of 'kernel' runs on PyTorch|is a sum of"):
+        write(attncc.compile(DISTANCE).ir, ["o"], tmp_path, backward="split", target="cuda:80", worker=_worker())
+    with pytest.raises(attncc.AttnError, match="must be one of split, joint, found 'both'"):
+        write(attncc.compile(SIGMOID).ir, ["o"], tmp_path, backward="both", target="cuda:80", worker=_worker())
