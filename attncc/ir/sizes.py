@@ -132,7 +132,10 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]], data: Mapping[s
             raise AttnUnsupportedError(
                 f"the size of axis '{name}' is given by data, which are not known here", None, "call the op outside of torch.compile"
             )
-        raise AttnShapeError(f"the size of axis '{missing[0]}' does not follow from the tensors", None, "give it in 'where'")
+        raise AttnShapeError(
+            f"the size of axis '{missing[0]}' does not follow from the tensors", _named(program, missing[0]),
+            f"give it in 'where {missing[0]} = ..'",
+        )  # fmt: skip
     _agree(program, shapes, sizes, reads)
     return sizes
 
@@ -172,8 +175,15 @@ def _entry(entry: Read, program: Program, data: Mapping[str, Any] | None, sizes:
 
 def _place(program: Program, axis: Axis) -> Span | None:
     """The input that has an axis, or has one that its size is worked out from."""
+    if (own := _named(program, axis.name)) is not None:
+        return own
     names = {axis.name} | ({e.axis for e in walk(axis.size) if isinstance(e, Size)} if axis.size is not None else set())
     return next((i.span for i in program.inputs if any(names & set(d) for d in i.dims)), None)
+
+
+def _named(program: Program, axis: str) -> Span | None:
+    """The input, else the output, that has an axis."""
+    return next((i.span for i in (*program.inputs, *program.outputs) if any(axis in d for d in i.dims)), None)
 
 
 def _divides(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> None:
@@ -262,7 +272,10 @@ def _agree(
         if axis.size is not None:
             found = scalar(axis.size, sizes, reads)
             if found != sizes[axis.name]:
-                raise AttnShapeError(f"axis '{axis.name}' has size {sizes[axis.name]} in the tensors, its equation gives {found}")
+                raise AttnShapeError(
+                    f"axis '{axis.name}' has size {sizes[axis.name]} in the tensors, its equation gives {found}",
+                    _named(program, axis.name), "pass tensors whose sizes fit",
+                )  # fmt: skip
 
 
 def check(program: Program, sizes: Mapping[str, int]) -> None:
@@ -278,4 +291,5 @@ def check(program: Program, sizes: Mapping[str, int]) -> None:
             named = sorted({e.axis for e in walk(item.cond) if isinstance(e, Size)})
             values = ", ".join(f"{a} = {sizes[a]}" for a in named)
             said = f": {item.span.text}" if item.span is not None else ""
-            raise AttnValueError(item.what or f"a requirement does not hold{said}", item.span, f"with {values}" if values else "change the parameters")
+            help = f"with {values}" if values else "change the parameters"
+            raise AttnValueError(item.what or f"a requirement does not hold{said}", item.span, help)

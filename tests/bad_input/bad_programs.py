@@ -199,6 +199,12 @@ SILENT_ONCE = [
     Bad("fold over an axis", "pattern p(x[n]) -> o[n] { o = x\n ▸fold n in 1 .. 3 { o = o + n } }", AttnNameError, "'n' already names something else here"),
     Bad("list shorter than its axis", "pattern p(q[b, i]) -> o[b, i] { o = [1, 2][▸i] * q }", AttnValueError, "a list of 2 is read at every position of axis 'i'", "i = 3", call=True),
     Bad("position modulo zero", "pattern p(q[b, i]; n: int = 0) -> o[b, i] { o = ▸(i mod n) * q }", AttnValueError, "'mod' by zero", "change the parameters", call=True),
+    Bad("number of where named as an input", "pattern p(x[n]) -> o[n] where ▸x = 3 { o = x }", AttnNameError, "'x' is an input and a number of 'where'"),
+    Bad("renamed axis that a bundle has not", "bundle w(g[n])\npattern p(x[m], ▸*: w(z = m)) -> o[m] { o = x * sum(g) }", AttnNameError, "bundle 'w' has no axis 'z'", "its axes: n"),
+    Bad("family of names that are none", "pattern p(▸x{n in -1 .. 0}[i]) -> o[i] { o = x0 }", AttnNameError, "'x-1' is no name"),
+    Bad("top-k onto its own axis", "pattern p(x[i]) -> o[i]: int { o = topk[▸i -> i](x) }", AttnTypeError, "'topk' goes to an axis of its own", "topk[i -> w]"),
+    Bad("complex output", "pattern p(x[i]) -> ▸o[w] where w = i div 2 + 1 { o = rfft[i -> w](x) }", AttnTypeError, "'o' would be complex", "irfft"),
+    Bad("vjp without one of its gradients", "▸define g(x, y) { return x * y } vjp (d) { x = d * y }\npattern p(x[i], y[i]) -> o[i] { o = g(x, y) }", AttnTypeError, "gives no gradient of 'y'", "y = 0 * y"),
 ]  # fmt: skip
 
 TABLE = [*SYNTAX, *NAMES, *AXES_AND_KINDS, *SIZES_AND_PARAMETERS, *SILENT_ONCE]

@@ -110,6 +110,7 @@ CALLS: list[tuple[str, Callable[[], Any], type[AttnError], str, str]] = [
     ("infinite", lambda: op(x=float("inf"))(q(), k(), v()), AttnValueError, "abs(x) < inf", ""),
     ("not a number", lambda: op(x=float("nan"))(q(), k(), v()), AttnValueError, "abs(x) < inf", ""),
     ("outputs of another type", lambda: op()(q(), k(), v(), outputs=3), AttnTypeError, "outputs are names, found 3", 'outputs=("o"'),
+    ("size that nothing gives", lambda: attncc.compile(OPEN)(torch.ones(6)), AttnShapeError, "of axis 'a' does not follow", "where a ="),
     ("data that divide by zero", lambda: divided(torch.tensor([1, 0])), AttnValueError, "'mod' by zero", "the data"),
     # loading
     ("shipped pattern", lambda: attncc.load("sofmax"), AttnNameError, "no shipped pattern 'sofmax'", "did you mean 'softmax'"),
@@ -122,6 +123,9 @@ CALLS: list[tuple[str, Callable[[], Any], type[AttnError], str, str]] = [
     ("pattern of a file", lambda: attncc.compile(TEXT, pattern="yours"), AttnNameError, "has no pattern 'yours'", "patterns: mine"),
     ("overload", lambda: attncc.load("agent", kind="vit"), AttnTypeError, "no overload of 'agent' fits", "kind='pvt'"),
 ]  # fmt: skip
+
+
+OPEN = "pattern p(x[(a c)]) -> o[a, c] {\n o = x }\n"
 
 
 def divided(by: torch.Tensor) -> Any:

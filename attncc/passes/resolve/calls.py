@@ -224,6 +224,7 @@ def _with_vjp(
     grad = builder.fresh(decl.vjp_grad or "g")
     inner.names[decl.vjp_grad or "g"] = reference(grad, axes_of(out), kind_of(out))
     cotangents = []
+    given: set[str] = set()
     for stmt in decl.vjp:
         if not isinstance(stmt, tree.Assign) or len(stmt.targets) != 1 or stmt.targets[0].name.plain not in dict(formals):
             raise AttnTypeError("a vjp gives the gradient of each input: input = expression", stmt.span)
@@ -235,7 +236,12 @@ def _with_vjp(
         if set(axes_of(got)) != set(stub.axes):
             raise AttnTypeError(f"the gradient of '{name}' must have the axes ({', '.join(stub.axes)})", stmt.span)
         stored = builder.assign("grad", got, stub.axes, stmt.span)
+        given.add(name)
         cotangents.append(Cotangent(stub.name, tuple(builder.blocks.pop()), stored.source))
+    for stub, (name, _) in zip(stubs, formals, strict=True):
+        if name not in given and stub.kind == "float":
+            help = f"add '{name} = ..' to it, '{name} = 0 * {name}' where it has none"
+            raise AttnTypeError(f"the vjp of '{decl.name}' gives no gradient of '{name}'", decl.span, help)
     name = builder.fresh(decl.name)
     builder.emit(
         CallNode(

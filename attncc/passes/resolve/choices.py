@@ -36,6 +36,9 @@ def pick(scope: Scope, use: Use) -> Value:
     if len(source.atoms) != 1 or len(target.atoms) != 1:
         raise AttnTypeError(f"'{use.name}' works along one atomic axis", use.span)
     axis, to = source.atoms[0], target.atoms[0]
+    if arrow and axis == to:
+        help = f"name the axis of the chosen ones: {use.name}[{source.name} -> w](..), with 'where w = ..'"
+        raise AttnTypeError(f"'{use.name}' goes to an axis of its own", item.span, help)
     if axis not in axes_of(e):
         raise AttnTypeError(f"the argument of '{use.name}' has no axis '{source.name}'", use.span)
     if use.name == "positions" and kind_of(e) != "bool":

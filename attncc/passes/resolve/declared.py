@@ -55,6 +55,11 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
             on = _static_or_true(scope, spec)
             if not on:
                 off[spec.name] = spec.decl.cond.span
+        again = next((w for w in sig.wheres if isinstance(w.left, tree.Name) and w.left.plain == spec.name), None)
+        if again is not None:
+            raise AttnNameError(
+                f"'{spec.name}' is an input and a number of 'where'", again.span, "one name, one meaning: rename one of them"
+            )
         if spec.name in sig.params:
             raise AttnNameError(
                 f"'{spec.name}' is an input and a parameter", spec.span, "one name, one meaning: rename one of them"

@@ -85,6 +85,9 @@ def result(scope: Scope, spec: InputSpec, dims: tuple[tuple[str, ...], ...]) -> 
             f"reduce it, sum[{extra[0]}](..), or add it to the dims",
         )  # fmt: skip
     want = spec.decl.type or "float"
+    if kind_of(e) == "complex":
+        help = "take its real(..) or abs(..), or go back with irfft"
+        raise AttnTypeError(f"output '{spec.name}' would be complex: complex values stay inside a pattern", spec.span, help)
     if want == "int" and kind_of(e) == "bool":
         raise AttnTypeError(f"output '{spec.name}' is declared int, its value is a condition", spec.span, "use int(..)")
     if want == "bool" and kind_of(e) != "bool":

@@ -10,7 +10,7 @@ from typing import Any
 from ...errors import AttnNameError, AttnTypeError, Span
 from ...language import tree
 from .expressions import static, static_bool, to_expr, value
-from .names import key_of
+from .names import axis_keys, key_of
 from .renames import dims_under, under
 from .scope import Scope
 from .values import Absent, Lazy, PackOf, Value, is_static
@@ -49,6 +49,8 @@ def expand_name(scope: Scope, name: tree.Name) -> Iterator[tuple[str, dict[str, 
 
     def go(parts: tuple[Any, ...], text: str, env: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         if not parts:
+            if env and not (text.isascii() and text.isidentifier()):
+                raise AttnNameError(f"'{text}' is no name", name.span, "an index of a family is a whole number from 0, or a word")
             yield text + "'" * name.primes, env
         elif isinstance(parts[0], tree.Family):
             for item in family_values(scope, parts[0]):
@@ -125,6 +127,7 @@ def expand_inputs(
             decl = scope.library.bundles.get(item.bundle)
             if decl is None:
                 raise AttnNameError(f"unknown bundle '{item.bundle}'", item.span)
+            _renamed(item, decl)
             prefixes = [""] if item.prefix is None else [n for n, _ in expand_name(scope, item.prefix)]
             for one in prefixes:
                 for spec, env in expand_inputs(scope, decl.inputs, prefix + one):
@@ -133,6 +136,16 @@ def expand_inputs(
         else:
             for name, env in expand_name(scope, item.name):
                 yield InputSpec(prefix + name, item), env
+
+
+def _renamed(item: tree.Include, decl: tree.Bundle) -> None:
+    """Raise AttnNameError for a renamed axis that the bundle has not; one that includes others may have it from them."""
+    own = axis_keys(decl.inputs, decl.where)
+    for name, _ in item.renames:
+        if name not in own and not any(isinstance(i, tree.Include) for i in (*decl.inputs, *decl.params)):
+            raise AttnNameError(
+                f"bundle '{decl.name}' has no axis '{name}'", item.span, f"its axes: {', '.join(sorted(own)) or 'none'}"
+            )
 
 
 def register_wheres(scope: Scope, sig: Signature) -> list[tuple[str, tree.Where]]:
@@ -148,7 +161,7 @@ def register_wheres(scope: Scope, sig: Signature) -> list[tuple[str, tree.Where]
             if name is None:
                 raise AttnTypeError("a family of scalars cannot be declared in 'where'", where.span)
             if name in scope.names:
-                raise AttnNameError(f"'{name}' is declared twice", where.span)
+                raise AttnNameError(f"'{name}' is declared twice", where.span, "one name, one meaning: rename one of them")
             scope.names[name] = Lazy(partial(_scalar, scope, name, where), where.span, name)
         else:
             raise AttnTypeError("'where' gives the size of an axis or names a number: name = ...", where.span)
