@@ -22,6 +22,7 @@ from attncc.tile import bands
 from .choice import candidates
 from .chosen import installed
 from .configs import Config
+from .forms import asked, rewrite
 from .kernel import Kernel
 from .load import load
 from .pins import REGISTRY, Pin, Pins, key_of
@@ -132,7 +133,8 @@ def tune(
     heard: Heard | None = None,
     limit: int = 16,
 ) -> Pins:
-    """Measure the kernels of a program on tensors, forward and, with random cotangents, backward; pin and give the result.
+    """Measure the kernels of a program on tensors, forward and, with random cotangents, backward (in the form that ATTNCC_BACKWARD
+    asks for); pin and give the result.
 
     Raises AttnUnsupportedError without a CUDA device (unless a timer is given) or without a fused kernel.
     """
@@ -144,7 +146,7 @@ def tune(
             "without one, configurations come from the static search: `attncc search`, `attncc explain --target cuda:90`",
         )
     tuner = Tuner(timer or bench, heard, limit)
-    made = differentiated(program, outputs) if backward else None
+    made = differentiated(program, outputs, rewrite(asked())) if backward else None
     with torch.no_grad():
         if made is None:
             Measured(Runner(program, outputs), inputs, None, tuner).outputs()
