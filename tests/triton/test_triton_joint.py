@@ -17,6 +17,7 @@ from attncc.backends.triton.load import interpret, load
 from attncc.backends.triton.pins import REGISTRY, Pin, Pins, key_of
 from attncc.backends.triton.run import module_of
 from attncc.backends.triton.space import Setting
+from attncc.backends.triton.tune import tune
 from backward_cases import CASES, SIZES, Case, agree, kernels
 from triton_cases import DEVICE, attend, op, qkv, rand
 
@@ -233,5 +234,18 @@ def test_a_pinned_joint_kernel_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> N
         REGISTRY.add(Pins(target, "", "", ()))
         REGISTRY.clear()
         assert not _taken(inputs)
+    finally:
+        REGISTRY.clear()
+
+
+def test_tuning_measures_the_form_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it pins then asks for the joint form by itself."""
+    inputs = {n: t.to(DEVICE) for n, t in qkv(1, 1, 9, 11).items()}
+    REGISTRY.clear()
+    try:
+        found = tune(_call().ir, ("o",), inputs, timer=lambda _call, _kernel, _config: 1.0, limit=2)
+        assert "o_backward" in [p.kernel for p in found.pins]
+        monkeypatch.delenv(forms.VARIABLE)
+        assert _taken(inputs)
     finally:
         REGISTRY.clear()
