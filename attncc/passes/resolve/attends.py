@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from ...errors import AttnNameError, AttnTypeError, Span
-from ...ir.expr import Along, Apply, Const, Expr, Read, Reduce, apply, axes_of, kind_of, rebuild
+from ...ir.expr import Along, Apply, Const, Expr, Read, axes_of, kind_of, rebuild
 from ...ir.nodes import Assign, Segment, pair_values
 from ...ir.nodes import Attend as Node
 from ...language import tree
-from .expressions import conjunction, make_and, name_text, static_bool, to_expr, value, whole
-from .functions import name_of
+from .arithmetic import conjunction, make_and, to_expr
+from .expressions import name_text, static_bool, whole
+from .normalizers import normalized
 from .reads import axis_of, flatten
 from .scope import AttendScope, Scope, reference
 from .statements import declare, target_axes
@@ -247,7 +248,7 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
         case tree.Normalize(_, items):
             for n, named in enumerate(items):
                 name = _local_name(scope, named, "p" if n == 0 else f"p{n}", taken)
-                e = _normalized(scope, named.value, draft)
+                e = normalized(scope, named.value, [n for n, _ in draft.parts[0].scores])
                 draft.maps.append((name, e))
                 _pair(scope, draft, name)
                 taken.append(name)
@@ -325,77 +326,6 @@ def _logs(scope: Scope, draft: Draft, e: Expr) -> Expr:
                 scope.attend.locals.add(name)
             return Read(name, e.args[0].index, "float")
     return rebuild(e, lambda child: _logs(scope, draft, child))
-
-
-def _scores(scope: Scope, draft: Draft, span: Span) -> Expr:
-    names = [n for n, _ in draft.parts[0].scores]
-    if not names:
-        raise AttnTypeError("'normalize' comes after 'score'", span, "write 'score ..' before it")
-    found = scope.names[names[0]]
-    assert isinstance(found, Read)
-    return found
-
-
-def _divided(kind: str) -> Callable[[Scope, Expr, tuple[str, ...], Expr | None], Expr]:
-    """Normalizers that divide the scores by a sum over the keys: sum, l1 (sum of absolute values), l2 (root of squares)."""
-
-    def build(scope: Scope, s: Expr, axes: tuple[str, ...], eps: Expr | None) -> Expr:
-        if kind == "l2":
-            total: Expr = Reduce("norm", axes, s)
-        else:
-            total = Reduce("sum", axes, apply("abs", s) if kind == "l1" else s)
-        return apply("div", s, total if eps is None else apply("add", total, eps))
-
-    return build
-
-
-DIVIDED = {kind: _divided(kind) for kind in ("sum", "l1", "l2")}
-
-
-def _normalized(scope: Scope, node: tree.Expr, draft: Draft) -> Expr:
-    """A normalizer: a name applied to the first score, a name with options or axes, or an expression in the scores.
-
-    `softmax`, `softmax[j]`, `softmax(t | such-that; sink = b)`, `sum(eps = 1e-6)`, `sigmoid`, `relu(s) ^ 2`, a definition's name.
-    """
-    bare = isinstance(node, tree.Name | tree.Bracket)
-    called = name_of(scope, node.fn) if isinstance(node, tree.Call) else name_of(scope, node) if bare else None
-    if called in scope.names or called is None:
-        return _checked(scope, node)
-    args = node.args if isinstance(node, tree.Call) else ()
-    positional = [a for a in args if a.name is None]
-    if called in DIVIDED and not positional:
-        return _divide(scope, node, called, draft)
-    if positional:
-        return _checked(scope, node)
-    first = draft.parts[0].scores[0][0] if draft.parts[0].scores else None
-    if first is None:
-        raise AttnTypeError("'normalize' comes after 'score'", node.span, "write 'score ..' before it")
-    score = tree.Arg(node.span, None, tree.Name(node.span, (first,)))
-    if isinstance(node, tree.Call):
-        return _checked(scope, tree.Call(node.span, node.fn, (score, *node.args), node.such_that, node.options))
-    return _checked(scope, tree.Call(node.span, node, (score,)))
-
-
-def _divide(scope: Scope, node: tree.Expr, kind: str, draft: Draft) -> Expr:
-    s = _scores(scope, draft, node.span)
-    assert scope.attend is not None
-    fn = node.fn if isinstance(node, tree.Call) else node
-    axes = scope.attend.over
-    if isinstance(fn, tree.Bracket):
-        axes = tuple(a for ref in flatten([axis_of(scope, i) for i in fn.items]) for a in ref.atoms)
-    eps: Expr | None = None
-    for arg in (*node.args, *node.options) if isinstance(node, tree.Call) else ():
-        if arg.name is None or arg.name.plain != "eps":
-            raise AttnNameError(f"'{kind}' has no such option", arg.span, "options: eps")
-        eps = to_expr(scope, value(arg.value, scope), arg.span)
-    return DIVIDED[kind](scope, s, axes, eps)
-
-
-def _checked(scope: Scope, node: tree.Expr) -> Expr:
-    e = to_expr(scope, whole(scope, node), node.span)
-    if kind_of(e) not in ("float", "int"):
-        raise AttnTypeError(f"weights are numbers, found a value of kind {kind_of(e)}", node.span)
-    return e
 
 
 def _emit(scope: Scope, node: tree.Attend, draft: Draft, asserted: list[AxisRef] | None) -> None:

@@ -12,8 +12,9 @@ from ...ir.nodes import Assign, Cotangent
 from ...ir.nodes import Call as CallNode
 from ...language import tree
 from .arguments import Arguments
+from .arithmetic import to_expr
 from .binding import told
-from .expressions import name_text, to_expr, value
+from .expressions import name_text, value
 from .functions import BRACKETED, CONDITIONED, FUNCTIONS, name_of
 from .names import descend
 from .params import bind_params

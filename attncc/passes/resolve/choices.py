@@ -6,7 +6,8 @@ from ...errors import AttnTypeError
 from ...ir.expr import Read, axes_of, kind_of
 from ...ir.nodes import Call, Pick, values_of
 from ...language import tree
-from .expressions import to_expr, value
+from .arithmetic import to_expr
+from .expressions import value
 from .reads import single
 from .scope import Scope, is_plain, reference
 from .use import Use

@@ -12,8 +12,9 @@ from ...errors import AttnTypeError, AttnValueError, Span
 from ...ir.expr import Along, Const, Expr, Index, Read, Reduce, apply, axes_of, kind_of
 from ...ir.ops import ALONG, OPS, REDUCERS
 from ...language import tree
+from .arithmetic import conjunction, describe, make, to_expr
 from .choices import fourier, gradient, pick
-from .expressions import conjunction, describe, make, name_text, to_expr, value
+from .expressions import name_text, value
 from .reads import axis_of, concat, flatten, single, split
 from .scope import Scope
 from .use import Entry, Use

@@ -8,9 +8,10 @@ from ...errors import AttnAbsentError, AttnTypeError, Span
 from ...ir.expr import Expr, Index, Read, axes_of, substitute
 from ...language import tree
 from .arguments import Arguments
+from .arithmetic import to_expr
 from .binding import Actual, Binding, Told
 from .declared import absent_axes, is_on
-from .expressions import static, static_bool, to_expr
+from .expressions import static, static_bool
 from .layouts import AxisMaker, leaves
 from .outputs import outputs_of, result
 from .overloads import axes_in

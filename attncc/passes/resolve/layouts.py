@@ -9,7 +9,8 @@ from ...errors import AttnError, AttnNameError, AttnTypeError, AttnValueError, S
 from ...ir.expr import Apply, Const, Expr, Read, Size, axes_of, kind_of, walk
 from ...ir.nodes import Check, Dims
 from ...language import tree
-from .expressions import name_text, static_bool, to_expr, value
+from .arithmetic import to_expr
+from .expressions import name_text, static_bool, value
 from .scope import Scope
 from .signatures import expand_name, family_values, restore
 from .values import Absent, AxisRef, PackOf

@@ -11,7 +11,8 @@ from ...errors import AttnAbsentError, AttnNameError, AttnTypeError
 from ...ir.expr import Apply, Expr, Read, axes_of, kind_of
 from ...ir.nodes import Output, values_of
 from ...language import tree
-from .expressions import name_text, static, static_bool, to_expr
+from .arithmetic import to_expr
+from .expressions import name_text, static, static_bool
 from .ranks import scope_env
 from .scope import Scope, is_plain
 from .signatures import InputSpec, expand_name

@@ -9,8 +9,9 @@ from typing import Any
 from ...errors import AttnTypeError, AttnValueError, Span
 from ...ir.expr import axes_of
 from ...language import tree
+from .arithmetic import to_expr
 from .budget import repeated
-from .expressions import name_text, static, to_expr, value
+from .expressions import name_text, static, value
 from .scope import Scope
 from .values import EXPR_TYPES, Absent, Lazy, PackOf, Value, is_number
 

@@ -6,7 +6,8 @@ from ...errors import AttnNameError, AttnTypeError, Span
 from ...ir.expr import Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, substitute, walk
 from ...ir.nodes import Check
 from ...language import tree
-from .expressions import expr, name_text, static, to_expr, value
+from .arithmetic import to_expr
+from .expressions import expr, name_text, static, value
 from .scope import Scope, captures, is_plain
 from .values import Absent, AxisRef, PackOf, RowsAt, Several, Value, lift
 

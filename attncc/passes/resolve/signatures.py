@@ -9,7 +9,8 @@ from typing import Any
 
 from ...errors import AttnNameError, AttnTypeError, Span
 from ...language import tree
-from .expressions import static, static_bool, to_expr, value
+from .arithmetic import to_expr
+from .expressions import static, static_bool, value
 from .names import axis_keys, key_of
 from .renames import dims_under, under
 from .scope import Scope

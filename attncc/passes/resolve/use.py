@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ...errors import AttnNameError, AttnTypeError, Span
 from ...ir.expr import Expr, kind_of
 from ...language import tree
-from .expressions import conjunction, to_expr, value
+from .arithmetic import conjunction, to_expr
+from .expressions import value
 from .scope import Scope
 from .values import Absent, Value
 
