@@ -30,6 +30,7 @@ SIGMOID = PATTERN.format("score dot(q, k) / sqrt(d) - log(j.size) normalize sigm
 NEWER = not version("triton").startswith("3.6") if available() else True
 PLAIN, INSIDE = Config(128, 128, 8, 2), Config(128, 128, 8, 2, inside=True)
 POINTERS = Config(128, 128, 8, 2, described=False)
+WRITTEN = replace(INSIDE, stored=True)
 WHOLE = "o_backward_kernel"
 JOINT = Config(64, 128, 4, 1 if NEWER else 2, inside=True)
 GOALS = {
@@ -37,7 +38,11 @@ GOALS = {
     "softmax, forward, 128": (SOFTMAX, "o_kernel", 128, INSIDE, 1, 6.1),
     "sigmoid, forward, 64, tanh": (SIGMOID, "o_kernel", 64, Config(128, 128, 4, 2, fast_tanh=True), 1, 3.8),
     "sigmoid, forward, 128, special": (SIGMOID, "o_kernel", 128, replace(INSIDE, special=4), 2, 3.8),
+    "softmax, forward, 64, special": (SOFTMAX, "o_kernel", 64, Config(128, 256, 8, 2, inside=True, special=4), 1, 5.2),
+    "sigmoid, forward, 64": (SIGMOID, "o_kernel", 64, Config(128, 128, 4, 2, inside=True), 2, 3.8),
     "softmax, dq, 64": (SOFTMAX, "rows", 64, PLAIN if NEWER else POINTERS, 1, 5.0),
+    "softmax, dq, 128": (SOFTMAX, "rows", 128, WRITTEN, 1, 6.0),
+    "sigmoid, dq, 64": (SIGMOID, "rows", 64, INSIDE if NEWER else POINTERS, 2, 6.0),
     "sigmoid, dq, 128": (SIGMOID, "rows", 128, PLAIN, 2, 6.8),
     "softmax, dk and dv, 64": (SOFTMAX, "keys", 64, replace(INSIDE, rest=1) if NEWER else POINTERS, 1, 6.8),
     "sigmoid, joint, 64": (SIGMOID, WHOLE, 64, JOINT, 2, 8.2),
