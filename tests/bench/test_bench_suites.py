@@ -275,7 +275,7 @@ def test_dry_runs_measure_nothing(tmp_path: Path) -> None:
 def test_the_gpu_suite_runs_dry() -> None:
     found = run.run_suite("gpu", "dry", only="softmax, causal, N 64, D 16, bf16, backward")
     row = found.rows[0]
-    assert set(row.times) == {"attncc", "sdpa flash"}, row.absent
+    assert set(row.times) == {"attncc", "attncc joint", "sdpa flash"}, row.absent
     assert set(row.absent) == {"sdpa cudnn", "flex"}, "on the CPU neither has it, and both say so"
     assert "attncc" in row.times and "1 s" not in table.plain(found), "a stub's numbers are not shown"
     if not torch.cuda.is_available():
