@@ -126,7 +126,7 @@ class KernelPrinter(Groups):
 
     def _bytes(self, boxes: tuple[str, ...]) -> list[str]:
         """A function that says how much memory a thread needs."""
-        parts = [f"    bytes += ({p.count}) * (long)sizeof({p.type}) + 64;" for p in self.pieces]
+        parts = [f"    bytes += ({p.count}) * (long)sizeof({p.type}) + 64 + STAGGER;" for p in self.pieces]
         return [
             f"static long {self.name}_bytes(const struct call *call)",
             "{",

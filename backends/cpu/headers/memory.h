@@ -225,10 +225,12 @@ APART void sum_rows(const real *from, real *to, long rows, long lanes, int add)
     }
 }
 
-/* A piece of a thread's memory, on a cache line of its own. */
+/* A piece of a thread's memory, on a cache line of its own. Pieces lie STAGGER apart: sizes are often multiples of 4096, and to the
+   processor, which compares the last 12 bits, a load from one would look like the last store to another. */
+enum { STAGGER = 9 * 64 };
 INLINE void *piece(char **memory, long bytes)
 {
     char *out = *memory;
-    *memory += (bytes + 63) / 64 * 64;
+    *memory += (bytes + 63) / 64 * 64 + STAGGER;
     return out;
 }
