@@ -49,10 +49,12 @@ def installed() -> str:
 
 
 def lookup(of: Traits, setting: Setting) -> list[Config]:
-    """Entries for a kernel, the nearest first: its own structure, then the same with other pointwise work, more before less, then
-    with other vectors; of those its own width, then wider ones, then narrower ones that still fit."""
+    """Entries for a kernel, the nearest first: its own structure, then the same inside a loop or not, then with other pointwise
+    work, more before less, then with other vectors; of those its own width, then wider ones, then narrower ones that still fit."""
     kinds = {of.key: 0} | {replace(of, work=of.work << n if n > 0 else of.work >> -n).key: (n < 0) * 4 + abs(n) for n in (1, 2, -1, -2)}
     kinds |= {replace(of, vectors=n).key: 8 + abs(n - of.vectors) for n in range(8) if n != of.vectors}
+    other = replace(of, repeated=not of.repeated).key
+    kinds = {kind: 2 * n for kind, n in kinds.items()} | {other: 1}
     rows = [(k, c) for k, c in entries().items() if k[1] == setting.target and k[2] == setting.bits and k[3] in kinds]
     here = installed()
 

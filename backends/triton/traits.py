@@ -17,6 +17,7 @@ from attncc.tile.nodes import (
     Map,
     Program,
     Reduce,
+    Repeat,
     Set,
     Stmt,
     Store,
@@ -38,6 +39,7 @@ class Traits:
     - `live`: most values over pairs that exist at one time. `vectors`: values over one side of the pairs loaded in the loop.
     - `online`: has an online normalizer. `owner_axes`, `loop_axes`: how many axes the two sides have.
     - `work`: pointwise operations on a pair, rounded up to a power of two. `masked`: there is no loop of tiles of admitted pairs alone.
+    - `repeated`: the loop is inside another one, over positions of an axis (query heads of a group).
     - `held`, `moved`: feature widths of the operands that are loaded once, and in each iteration.
     """
 
@@ -53,6 +55,7 @@ class Traits:
     masked: bool
     held: tuple[int, ...]
     moved: tuple[int, ...]
+    repeated: bool = False
 
     @property
     def key(self) -> str:
@@ -60,7 +63,7 @@ class Traits:
         words = [f"products={self.products}", f"sums={len(self.sums)}", f"live={self.live}", f"work={self.work}"]
         words.append(f"axes={self.owner_axes}x{self.loop_axes}")
         words += ["online" if self.online else "plain", "masked" if self.masked else "full"]
-        return " ".join([*words, f"vectors={self.vectors}"])
+        return " ".join([*words, f"vectors={self.vectors}", *(["repeated"] if self.repeated else [])])
 
 
 def loops_of(program: Program) -> list[TileLoop]:
@@ -96,6 +99,7 @@ def traits(program: Program, features: dict[str, int]) -> Traits | None:
         masked=all(s.masked for s in loops),
         held=tuple(sorted(held)),
         moved=tuple(sorted(moved)),
+        repeated=any(isinstance(s, Repeat) and main in list(statements(s.body)) for s in statements(program.body)),
     )
 
 
