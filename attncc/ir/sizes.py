@@ -183,7 +183,9 @@ def _place(program: Program, axis: Axis) -> Span | None:
 
 def _named(program: Program, axis: str) -> Span | None:
     """The input, else the output, that has an axis."""
-    return next((i.span for i in (*program.inputs, *program.outputs) if any(axis in d for d in i.dims)), None)
+    places = [i.span for i in program.inputs if any(axis in d for d in i.dims)]
+    places += [o.span for o in program.outputs if any(axis in d for d in o.dims)]
+    return places[0] if places else None
 
 
 def _divides(program: Program, shapes: Mapping[str, Sequence[int]], sizes: Mapping[str, int]) -> None:

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
-import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from parsing import expr, file
 from trees import AT, exprs, files
 
-from attncc.errors import AttnError, AttnSyntaxError, Source
 from attncc.language import tree as T
-from attncc.language.limits import MAX_BRACKETS, MAX_CHARS, MAX_DEPTH
-from attncc.language.parser import parse, parse_expr
 from attncc.language.show import show
 
 PROGRAMS = {p.stem: p.read_text(encoding="utf-8") for p in sorted((Path(__file__).parent / "programs").glob("*.attn"))}
 RANDOM = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def expr(text: str) -> T.Expr:
-    return parse_expr(Source("test", text))
-
-
-def file(text: str) -> T.File:
-    return parse(Source("test", text))
 
 
 def body(text: str) -> tuple[T.Stmt, ...]:
@@ -311,233 +298,6 @@ def test_random_expressions_round_trip(tree: T.Expr) -> None:
 @settings(RANDOM, max_examples=40)
 def test_random_files_round_trip(tree: T.File) -> None:
     assert repr(file(show(tree))) == repr(tree)
-
-
-# --------------------------------------------------------------------------------------------------------------------- errors
-
-IN_BODY = "pattern p(x[b, n]; a: int = 1) -> y[b] {{\n  {}\n}}\n"
-BODY_ERRORS = [
-    ("y =", 3, 1, "expected an expression, found '}'", ""),
-    ("y = x = 3", 2, 9, "expected an operator, a new statement or '}', found '='", "'==' compares"),
-    ("y == 3", 2, 5, "expected '=', found '=='", "one '='"),
-    ("y = f(x, a = 3", 3, 1, "expected ')' to close the '(' opened at line 2, found '}'", ""),
-    ("y = x[a, b", 3, 1, "expected ']' to close the '[' opened at line 2, found '}'", ""),
-    ("y = f(x y)", 2, 11, "expected ',' or ')', found 'y'", "missing before 'y'"),
-    ("y = x y", 3, 1, "expected '=', found '}'", "an operator is missing"),
-    ("y = f(x\n  z = 3", 3, 3, "expected ')' to close the '(' opened at line 2, found 'z'", "missing before 'z'"),
-    ("y = x ** 2", 2, 9, "'**' is not part of the language", "'^'"),
-    ("y = x // 2", 2, 9, "'//' is not part of the language", "'div'"),
-    ("y = x % 2", 2, 9, "'%' is not part of the language", "'mod'"),
-    ("y = a && b", 2, 9, "'&&' is not part of the language", "'and'"),
-    ("y = a || b", 2, 9, "'||' is not part of the language", "'or'"),
-    ("y = !a", 2, 7, "'!' is not part of the language", "'not'"),
-    ("y = x @ x", 2, 9, "'@' is not part of the language", "sum[m](a * b)"),
-    ("y += 3", 2, 5, "'+=' is not part of the language", "x = x + y"),
-    ("y = +a", 2, 7, "expected an expression, found '+'", "no sign '+'"),
-    ("y = .5", 2, 7, "expected an expression, found '.'", "0.5"),
-    ("y = 1.", 3, 1, "expected a name, found '}'", "1.0"),
-    ("y = 2d", 2, 7, "'2d' is no number", "'*'"),
-    ("y = 99999999999999999999", 2, 7, "this integer does not fit in 64 bits", ""),
-    ("y = 1e999", 2, 7, "this number is too large for a float", "inf"),
-    ("y = x if a else b", 2, 14, "expected an operator or '{', found 'else'", "where(cond, a, b)"),
-    ("y = a ? b : c", 2, 9, "expected an operator, a new statement or '}', found '?'", "where(cond, a, b)"),
-    ("y = lambda x: x", 2, 15, "expected '=', found ':'", "'define'"),
-    ("y = [t for t in x]", 2, 10, "expected ',' or ']', found 'for'", "no comprehensions"),
-    ("for n in 0 .. 3 { }", 2, 7, "expected '=', found 'n'", "'fold n in a .. b { }'"),
-    ("while a { }", 2, 9, "expected '=', found 'a'", "'fold n in a .. b { }'"),
-    ("with s_* { }", 2, 8, "expected '=', found 's_'", "no 'with'"),
-    ("assert a", 2, 10, "expected '=', found 'a'", "'require'"),
-    ("y = x is a", 2, 12, "expected '=', found 'a'", ""),
-    ("if a { y = 1 } else if b { }", 2, 23, "expected '{', found 'if'", "'else { if cond { } }'"),
-    ("if a { y = 1 } elif b { }", 2, 23, "expected '=', found 'b'", "'else { if cond { } }'"),
-    ("attend y over j { mask = a }", 2, 26, "expected an expression, found '='", "a local value cannot be called 'mask'"),
-    ("attend y over j { score }", 2, 27, "expected an expression, found '}'", ""),
-    ("attend y over j k { }", 2, 19, "expected an operator or '{', found 'k'", ""),
-    ("attend over { }", 2, 15, "expected a name, '(' or '*', found '{'", ""),
-    ("normalize softmax", 2, 13, "expected '=', found 'softmax'", "only inside an attend"),
-    ("y = 'abc'", 2, 7, "\"'\" is not part of the language", "double quotes"),
-    ('y = "abc', 2, 7, "this string is not closed on its line", "closing"),
-    ("y = f(a: 3)", 2, 10, "expected ',' or ')', found ':'", "'='"),
-    ("y = f(a, )", 2, 12, "expected an expression, found ')'", "leave out the ','"),
-    ("y = f(a, *)", 2, 12, "expected an expression, found '*'", "'...'"),
-    ("in = 3", 2, 3, "expected a statement or '}', found the reserved word 'in'", ""),
-    ("y = and 3", 2, 7, "expected an expression, found the reserved word 'and'", ""),
-    ("y = a;", 2, 8, "expected an operator, a new statement or '}', found ';'", "no ';'"),
-    ("y = é", 2, 7, "the character 'é' (U+00E9) may not appear here", "ASCII"),
-    ("y = x \0", 2, 9, "the character U+0000 may not appear here", ""),
-    ("y = x # \0", 2, 11, "the character U+0000 may not appear here", ""),
-    ("y = w{a b}", 2, 8, "expected an operator, a new statement or '}', found '{'", "one expression, or 'n in range'"),
-    ("y = w{0 .. 3}", 2, 8, "a range in a family brace needs a name", "{n in 0 .. 3}"),
-    ("fold n 0 .. 3 { }", 2, 10, "expected 'in', found '0'", ""),
-    ("y = x)", 2, 8, "')' closes nothing", ""),
-    ("y[2] = x", 2, 5, "a dim of size 2 needs an axis name", "'z: 2'"),
-    ("pattern q(x) -> y { }", 2, 3, "expected '}' to close the pattern opened at line 1, found 'pattern'", ""),
-]
-TOP_ERRORS = [
-    ("patern p() -> y { }", 1, 1, "expected 'pattern', 'define' or 'bundle', found 'patern'", ""),
-    ("import x", 1, 1, "expected 'pattern', 'define' or 'bundle', found 'import'", "prelude"),
-    ("}", 1, 1, "'}' closes nothing", ""),
-    ("pattern p(x[b, n]) { }", 1, 20, "expected '->', found '{'", "names its outputs"),
-    ("pattern p(x; a) -> y { }", 1, 15, "expected ':', found ')'", "needs a type"),
-    ("pattern p(x; a = 3) -> y { }", 1, 16, "expected ':', found '='", "needs a type"),
-    ("pattern p(x = 3) -> y { }", 1, 13, "expected ',' or ')', found '='", "parameters come after ';'"),
-    ("pattern p(x[b n]) -> y { }", 1, 15, "expected ',' or ']', found 'n'", ""),
-    ("pattern p(x: float) -> y { }", 1, 14, "'float' is no type of a tensor: expected int, bool or const", "leave ': float' out"),
-    ("pattern p(x; a: integer) -> y { }", 1, 17, "unknown type 'integer': expected", "'int'"),
-    ("pattern p(x; a: int[3) -> y { }", 1, 22, "expected ']' to close the '[' opened at column 20, found ')'", ""),
-    ("pattern p(s_*) -> y { }", 1, 14, "expected ':', found ')'", "'s_*: its_name'"),
-    ("pattern attend(x) -> y { }", 1, 9, "expected a name, found the reserved word 'attend'", ""),
-    ("pattern p(x,) -> y { }", 1, 13, "expected a name or '*', found ')'", "leave out the ','"),
-    ("pattern p(x) -> y where h { }", 1, 27, "expected '=', found '{'", ""),
-    ("pattern p(x) -> y {\n  attend y {\n    mix a\n", 3, 10, "expected '}' to close the attend opened at line 2, found", ""),
-    ("define f(x) -> y = x", 1, 13, "expected '{' or '=', found '->'", "a define has no outputs"),
-    ("define f(x)", 1, 12, "expected '{' or '=', found the end of the text", ""),
-    ("bundle b(x", 1, 11, "expected ')' to close the '(' opened at column 9, found the end of the text", ""),
-]  # fmt: skip
-
-
-ERRORS = [(IN_BODY.format(text), *error) for text, *error in BODY_ERRORS] + TOP_ERRORS
-
-
-@pytest.mark.parametrize(("text", "line", "column", "message", "help"), ERRORS)
-def test_syntax_errors(text: str, line: int, column: int, message: str, help: str) -> None:
-    with pytest.raises(AttnSyntaxError) as caught:
-        parse(Source("bad.attn", text))
-    error = caught.value
-    assert (error.file, error.line, error.column) == ("bad.attn", line, column)
-    assert error.message.startswith(message)
-    assert help in error.help
-    assert f"bad.attn:{line}:{column}: {message}" in str(error) and "^" in str(error)
-
-
-def test_the_innermost_open_construct_is_named() -> None:
-    for text, what in {
-        "pattern p(x) -> y { attend o over j { score a if b {": "if opened at column 47",
-        "pattern p(x) -> y { attend o { over j {": "over opened at column 32",
-        "pattern p(x) -> y { attend o { over j if a {": "over opened at column 32",
-        "pattern p(x) -> y { fold n in a {": "fold opened at column 21",
-        "define f(x) { a = 1": "define opened at column 1",
-        "define f(x) { return x } vjp (g) {": "vjp opened at column 26",
-        "pattern p(x) -> y { if a { b = 1 } else {": "else opened at column 36",
-        "pattern p(x; r: {a: int": "record type opened at column 17",
-    }.items():
-        with pytest.raises(AttnSyntaxError, match=what):
-            file(text)
-
-
-# --------------------------------------------------------------------------------------------------------------------- limits
-
-DEEP = {
-    "parentheses": lambda k: "(" * k + "x" + ")" * k,
-    "calls": lambda k: "f(" * k + "x" + ")" * k,
-    "reads": lambda k: "x[a = -" * k + "1" + "]" * k,
-    "lists": lambda k: "[" * k + "]" * k,
-    "a sum": lambda k: "+".join("x" * k),
-    "powers": lambda k: "^".join("x" * k),
-    "signs": lambda k: "-" * k + "x",
-    "nots": lambda k: "not " * k + "x",
-    "brackets behind": lambda k: "x" + "[a]" * k,
-    "calls behind": lambda k: "x" + "(a)" * k,
-    "attributes": lambda k: "x" + ".a" * k,
-    "comparisons": lambda k: "<".join("x" * k),
-    "defaults": lambda k: "??".join("x" * k),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", DEEP)
-@pytest.mark.parametrize("depth", [10, 40, 95, MAX_BRACKETS, MAX_BRACKETS + 1, MAX_DEPTH - 4, MAX_DEPTH, 1000, 20000])
-def test_depth_is_bounded(kind: str, depth: int) -> None:
-    """Either the text is refused in so many words, or its tree can be walked recursively."""
-    try:
-        tree = expr(DEEP[kind](depth))
-    except AttnSyntaxError as error:
-        assert "deep" in error.message and depth > 40
-        return
-    assert depth <= MAX_DEPTH or kind == "comparisons"  # a chain of comparisons is one flat node
-    assert hash(tree) == hash(expr(show(tree))) and repr(tree)
-
-
-def test_nested_blocks_are_bounded() -> None:
-    file("pattern p(x) -> y { " + "if a { " * 90 + "}" * 91)
-    with pytest.raises(AttnSyntaxError, match="deep"):
-        file("pattern p(x) -> y { " + "if a { " * 101 + "}" * 102)
-
-
-def test_size_is_bounded() -> None:
-    with pytest.raises(AttnSyntaxError, match="more than the 1000000 allowed"):
-        file("#" * (MAX_CHARS + 1))
-    file("#" * MAX_CHARS)
-
-
-HOSTILE = {
-    "words that may be operators": "y = x{" + "in " * 3000 + "= 3",
-    "dots": "y = x{" + "." * 3000 + "= 3",
-    "signs": "y = x{" + "<= " * 3000,
-    "open family braces": "y = " + "x{k " * 3000,
-    "comments behind a star": "y = a_*" + "# #" * 3000 + "\n b",
-    "stars": "y = f(" + "a_* " * 3000,
-    "spaces": "y = a_*" + " " * 100_000 + "b{" + " " * 100_000 + "c",
-    "quotes": 'y = "' + 'a" "' * 3000,
-    "primes": "y = a" + "'" * 100_000,
-    "a long name": "y = " + "a" * 500_000,
-    "a long number": "y = " + "1" * 100_000,
-    "a long fraction": "y = 0." + "1" * 100_000,
-    "many statements": "y = x " * 5000,
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_texts_take_no_time(kind: str) -> None:
-    start = time.perf_counter()
-    only_attn_errors(IN_BODY.format(HOSTILE[kind]))
-    assert time.perf_counter() - start < 10
-
-
-@given(st.binary(max_size=200))
-@RANDOM
-def test_random_bytes(data: bytes) -> None:
-    only_attn_errors(data.decode("latin-1"))
-
-
-@given(st.text(max_size=100))
-@RANDOM
-def test_random_text(text: str) -> None:
-    only_attn_errors(text)
-
-
-PIECES = [
-    "(", ")", "[", "]", "{", "}", ",", ";", "=", "*", "'", "..", "...", "|", "if ", "else ", "over ", "score ", "pattern ", "-> ",
-    "x", "1", "1e", '"', "#", "\n", " ", "?", "??", "++", "_*", "{k}", "\0", "é", "where ", "attend ", "not ", "in ", ":", "->",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_mutated_programs(seed: int) -> None:
-    """Characters deleted, doubled, swapped and inserted: a tree or an AttnError, and no long wait."""
-    rng = random.Random(seed)
-    texts = list(PROGRAMS.values())
-    start = time.perf_counter()
-    for _ in range(60):
-        text = rng.choice(texts)
-        cut = rng.randrange(len(text))
-        text = text[cut : cut + rng.choice((100, 1500))] if rng.random() < 0.3 else text[: rng.choice((400, 2500))]
-        for _ in range(rng.randint(1, 6)):
-            at = rng.randrange(len(text) + 1)
-            text = rng.choice((text[:at] + text[at + rng.randint(1, 9) :], text[:at] + rng.choice(PIECES) + text[at:],
-                               text[:at] + text[at : at + 20] * 2 + text[at + 20 :]))  # fmt: skip
-        only_attn_errors(text)
-    assert time.perf_counter() - start < 60
-
-
-def only_attn_errors(text: str) -> None:
-    try:
-        file(text)
-    except AttnError as error:
-        assert isinstance(error, AttnSyntaxError) and error.span is not None and error.message
-        assert str(error).startswith("test:")
-
-
-# ------------------------------------------------------------------------------------------------------------------- machinery
 
 
 def test_grammar_has_no_conflicts(caplog: pytest.LogCaptureFixture) -> None:

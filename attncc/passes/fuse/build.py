@@ -24,11 +24,12 @@ from ...ir.expr import (
     walk,
 )
 from ...ir.nodes import Assign, Attend, Program, pair_values, values_of
-from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, value_name, values_in
+from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, values_in
 from .algebra import add, mul, replace_part, tidied
 from .keyed import bins, has_bins, solved
 from .pieces import Pieces, collect, local
 from .products import Before
+from .rewriting import at_position, plain_logs, replaced, weights_of, with_values
 from .sweep import Frozen, Sweep, statistics
 
 _UNROLL = 16
@@ -107,10 +108,10 @@ class _Builder:
                 break
             except Frozen as frozen:
                 parts = self._freeze(frozen.stat)
-                mixed = None if mixed is None else _replaced(mixed, parts)
-                here = {n: _replaced(e, parts) for n, e in here.items()}
-                rows_too = {n: _replaced(e, parts) for n, e in rows_too.items()}
-                keyed = {n: _replaced(e, parts) for n, e in keyed.items()}
+                mixed = None if mixed is None else replaced(mixed, parts)
+                here = {n: replaced(e, parts) for n, e in here.items()}
+                rows_too = {n: replaced(e, parts) for n, e in rows_too.items()}
+                keyed = {n: replaced(e, parts) for n, e in keyed.items()}
         for name, expr in rows_too.items():
             self._column(name, self._frozen(expr, lse))
         for name, expr in keyed.items():
@@ -134,12 +135,12 @@ class _Builder:
             return rebuild(expr, lambda e: self._picked(e, known, lse))
         weight = self._frozen(known[expr.source], lse)
         while inner := statistics(weight, self.pieces.pair_axes):
-            weight = _replaced(weight, self._freeze(inner[0]))
+            weight = replaced(weight, self._freeze(inner[0]))
         kind = self.pieces.kinds[0]
         values: dict[str, Expr] = {p.name: Reduce("sum", (p.over,), Apply("mul", (p.row, p.key))) for p in kind.products}
         for name, let in kind.lets:
-            values[name] = _with_values(let, values)
-        weight = _with_values(weight, values)
+            values[name] = with_values(let, values)
+        weight = with_values(weight, values)
         if kind.mask is not None:
             weight = Apply("where", (kind.mask, weight, Const(0.0)))
         return substitute(weight, dict(zip(self.axes[expr.source], expr.index, strict=True)))
@@ -156,7 +157,7 @@ class _Builder:
 
     def _definition(self, expr: Expr, known: dict[str, Expr]) -> Expr:
         """The expression in terms of scores, statistics and tokens; reductions over other axes than the pairs' unrolled."""
-        out = _plain_logs(tidied(local(expr, known, self.axes, self.node.span)))
+        out = plain_logs(tidied(local(expr, known, self.axes, self.node.span)))
         return self._unrolled(out)
 
     def _unrolled(self, expr: Expr) -> Expr:
@@ -176,7 +177,7 @@ class _Builder:
             )
         out: Expr = Const(0)
         for at in range(size.value):
-            out = add(out, _at(expr.body, extra[0], at))
+            out = add(out, at_position(expr.body, extra[0], at))
         return out
 
     def _keep_outer_emits(self, emits: dict[str, Expr]) -> None:
@@ -233,7 +234,9 @@ class _Builder:
         count: Expr = Const(0)
         for kind in self.pieces.kinds:
             if kind.gain != ONE or kind.mix is None:
-                raise AttnUnsupportedError("rows without a key that give equal weights of a computed value are not fused", self.node.span)
+                raise AttnUnsupportedError(
+                    "rows without a key that give equal weights of a computed value are not fused", self.node.span
+                )
             total = add(total, Reduce("sum", kind.over, kind.mix))
             keys: Expr = ONE
             for axis in kind.over:
@@ -263,7 +266,7 @@ class _Builder:
             masked.stage(self.name(f"{self.title}_{token}"), over, sweep.softmax, tuple(sweep.sums), (final,), (note,))
         )
         read = Read(token, tuple(Index(a) for a in rows), final.kind)
-        return [(stat, read)] if not isinstance(stat, Along) else _weights(stat, read)
+        return [(stat, read)] if not isinstance(stat, Along) else weights_of(stat, read)
 
     def _with_cond(self, cond: Expr) -> Pieces:
         kinds = tuple(replace(k, mask=cond if k.mask is None else Apply("and", (k.mask, cond))) for k in self.pieces.kinds)
@@ -273,12 +276,12 @@ class _Builder:
         """The expression with the softmaxes it reads replaced by what is stored of them."""
         if lse and self._alias is not None and isinstance(self._alias[0], Along):
             read = Read(lse, tuple(Index(a) for a in self.pieces.rows), "float")
-            expr = _replaced(expr, _weights(self._alias[0], read))
+            expr = replaced(expr, weights_of(self._alias[0], read))
         while True:
             inner = [s for s in statistics(expr, self.pieces.pair_axes) if isinstance(s, Along)]
             if not inner:
                 return expr
-            expr = _replaced(expr, self._freeze(inner[0]))
+            expr = replaced(expr, self._freeze(inner[0]))
 
     def _column(self, name: str, expr: Expr) -> None:
         """An emit with reductions over row axes: a stage with rows and keys exchanged, then the rest of the expression."""
@@ -333,7 +336,7 @@ class _Builder:
         if any(values_in(k) for k in keys.values()):
             raise AttnUnsupportedError("a sum of pairs for each value of a score is not fused", self.node.span)
         while inner := statistics(term, self.pieces.pair_axes):
-            term = _replaced(term, self._freeze(inner[0]))
+            term = replaced(term, self._freeze(inner[0]))
         token = self.name(f"{self.title}_{'_'.join(wanted)}")
         sums = (Sum(token, (Term(0, term),)),)
         note = f"{token} adds every pair to the element that its key says; each share of the rows has an array of its own"
@@ -355,48 +358,3 @@ class _Builder:
         return Apply("round", (out,)) if kind_of(red) == "int" else out
 
     _alias: tuple[Expr | None, str] | None = None
-
-
-def _plain_logs(expr: Expr) -> Expr:
-    """log_softmax as the logarithm of the softmax, so that both share one statistic."""
-    expr = rebuild(expr, _plain_logs)
-    if isinstance(expr, Along) and expr.op == "log_softmax":
-        return Apply("log", (Along("softmax", expr.axes, expr.body, expr.cond, expr.sink),))
-    return expr
-
-
-def _weights(stat: Along, lse: Expr) -> list[tuple[Expr, Expr]]:
-    """A softmax and its logarithm in terms of its log-sum-exp."""
-    log: Expr = Apply("sub", (stat.body, lse))
-    weight: Expr = Apply("exp", (log,))
-    if stat.cond is not None:
-        log = Apply("where", (stat.cond, log, Const(float("-inf"))))
-        weight = Apply("where", (stat.cond, weight, Const(0.0)))
-    return [(Apply("log", (stat,)), log), (stat, weight)]
-
-
-def _with_values(expr: Expr, values: dict[str, Expr]) -> Expr:
-    """The expression with values of the stage written out."""
-    name = value_name(expr)
-    return values[name] if name in values else rebuild(expr, lambda child: _with_values(child, values))
-
-
-def _replaced(expr: Expr, parts: list[tuple[Expr, Expr]]) -> Expr:
-    for old, new in parts:
-        expr = replace_part(expr, old, new)
-    return expr
-
-
-def _at(expr: Expr, axis: str, at: int) -> Expr:
-    """The expression at one position of an axis that nothing inside binds."""
-    if isinstance(expr, Along):
-        return Along(
-            expr.op,
-            expr.axes,
-            _at(expr.body, axis, at),
-            None if expr.cond is None else _at(expr.cond, axis, at),
-            None if expr.sink is None else _at(expr.sink, axis, at),
-        )
-    if isinstance(expr, Index):
-        return substitute(expr, {axis: Const(at)})
-    return rebuild(expr, lambda child: _at(child, axis, at))
