@@ -45,7 +45,7 @@ from .dilate import dilation, inside_rows, split_stage, split_sums
 from .lists import by_data, listed_loops
 from .place import Placer, Scope
 from .pointwise import prepared
-from .ranges import tile_ranges
+from .ranges import Ranges, tile_ranges
 
 
 def lower(
@@ -138,6 +138,10 @@ class Flash:
         """The position along an axis of an array."""
         return self.split.positions.get(axis, Index(axis)) if self.split is not None else Index(axis)
 
+    def residual(self, number: int, ranges: Ranges) -> Expr:
+        """What is asked of the pairs of a tile that is not full."""
+        return ranges.residual
+
     def whole(self) -> Expr | None:
         """What else a tile of rows must satisfy for its loop over full tiles."""
         return None
@@ -157,7 +161,7 @@ class Flash:
         for cursor, masked in ((ranges.full, False), (ranges.part, True)):
             if cursor is None:
                 continue
-            body = self._body(number, outer, ranges.residual if masked else None, masked)
+            body = self._body(number, outer, self.residual(number, ranges) if masked else None, masked)
             if masked and ranges.test is not None:
                 body = (If(self.place.expr(ranges.test, outer), body),)
             title = (

@@ -33,6 +33,7 @@ from .dilate import inside_rows
 from .flash import Flash
 from .lists import by_data
 from .place import Scope
+from .ranges import Ranges, tile_ranges
 
 SHARE, BAND = "share", "band"
 
@@ -45,7 +46,9 @@ def lower_keyed(stage: PairStage, arrays: Arrays, acc: frozenset[str], sizes: Ma
     if why_no_bands(stage, sizes):
         return verify(parts)
     cut = [_banded(replace(stage, keyed=(k,)), arrays, sizes) for k in stage.keyed]
-    return verify(replace(parts, banded=tuple(verify(KeyedFlash(s, arrays, acc, sizes, b).program()) for s, b in cut)))
+    return verify(
+        replace(parts, banded=tuple(verify(KeyedFlash(s, arrays, acc, sizes, b, stage.keys[0].mask).program()) for s, b in cut))
+    )
 
 
 def why_no_bands(stage: PairStage, sizes: Mapping[str, Expr]) -> str:
@@ -109,7 +112,8 @@ def _in_band(at: Expr, band: str, inside: str) -> tuple[Expr, Expr]:
 
 
 class KeyedFlash(Flash):
-    """Lowers a stage with keyed sums. bands: what a program owns of the one sum, else by parts."""
+    """Lowers a stage with keyed sums. bands: what a program owns of the one sum, else by parts. mask: without the
+    band, whose ends need no test: an element outside is not stored."""
 
     def __init__(
         self,
@@ -118,13 +122,20 @@ class KeyedFlash(Flash):
         acc: frozenset[str],
         sizes: Mapping[str, Expr],
         bands: Bands | None = None,
+        mask: Expr | None = None,
     ) -> None:
         super().__init__(stage, arrays, acc, sizes, inside_rows(tuple(k.sum for k in stage.keyed), stage.rows))
+        self.mask = mask
         taken = {a for axes in arrays.values() for a in axes} | {a for k in stage.keyed for a in k.axes}
         self.bands = bands
         self.share = _fresh(taken | {*stage.rows, *stage.grid}, SHARE)
         self.extra = (self.share, *(() if self.split is None else self.split.groups.values()))
         """Axes along which a sum has an array of its own: programs of different groups of a dilated axis meet in an element."""
+
+    def residual(self, number: int, ranges: Ranges) -> Expr:
+        if self.bands is None or self.split is not None:
+            return ranges.residual
+        return tile_ranges(self.mask, self.stage.rows, self.stage.keys[number].axes, self.sizes).residual
 
     def fill(self, number: int, scope: Scope, mask: Expr | None) -> None:
         _Body(self, self.stage.keys[number], number, scope, mask).emit()
