@@ -100,15 +100,16 @@ INLINE void ask_to_write(const void *from, long bytes)
     for (long n = 0; n < bytes; n += 64) __builtin_prefetch((const char *)from + n, 1, 3);
 }
 
-/* Asks for what is read next of an array whose tiles products read where they lie, rows of `bytes` bytes `step` apart: `some` rows of the
-   first tile itself from `part` on, `lead` further, and a share of the tile after it; parts of all strips ask for the whole of it.
-   `left`: rows of the array from here on, 0 where no tile follows. */
+/* Asks for what is read next of an array whose tiles products read where they lie, rows of `bytes` bytes `step` apart: of the first tile
+   itself `some` rows from `part` on, up to `lead` rows further, and of the tile after it a share, so that the parts of all strips ask
+   for the whole of it. `left`: rows of the array from here on, 0 where no tile follows. */
 enum { PART = 16 };
-INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long left, int first, long strip, long strips, long part,
-                      long some, long lead)
+INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long left, int first, long strip, long strips,
+                      long part, long some, long lead)
 {
     const char *rows = tile;
-    long own = part + lead, end = least(own + some, count), done = strip * count + part, next = count + done / strips;
+    long own = part > 0 ? part + lead : 0, end = least(part + lead + some, count);
+    long done = strip * count + part, next = count + done / strips;
     for (; first && strip == 0 && own < end; ++own) ask(rows + own * step, bytes);
     for (end = least(count + (done + some) / strips, left); next < end; ++next) ask(rows + next * step, bytes);
 }
