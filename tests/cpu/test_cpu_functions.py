@@ -128,3 +128,20 @@ def test_transpose(bits: int, width: str, monkeypatch: pytest.MonkeyPatch) -> No
     turned = x.copy()
     lib.turn(turned.ctypes.data_as(ctypes.c_void_p))
     assert np.array_equal(turned, x.T)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_inverse(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """1 / x from 1 on: every magnitude, the largest number, infinity, not a number."""
+    lib = library(32, WIDTHS[width], monkeypatch)
+    x = np.arange(0x3F800000, 0x7F800000, 977, dtype=np.uint32).view(np.float32)
+    x = np.concatenate([x, np.array([1, np.nextafter(np.float32(2), np.float32(1)), 3.4028235e38, np.inf, np.nan], dtype=np.float32)])
+    x = np.concatenate([x, np.ones(-len(x) % 16, dtype=np.float32)])
+    have, want = over(lib, "inverse", x).astype(np.float64), 1 / x.astype(np.float64)
+    assert np.array_equal(np.isnan(have), np.isnan(x))
+    normal = want > 2.0**-126
+    error = np.abs(have - want)[normal] / np.spacing(want[normal].astype(np.float32)).astype(np.float64)
+    assert error.max() <= 0.6
+    rest = ~normal & ~np.isnan(x)
+    assert np.all(have[rest] >= 0) and np.all(np.abs(have - want)[rest] <= 2.0**-126)
+    assert have[np.isinf(x)].max() <= 2.0**-126

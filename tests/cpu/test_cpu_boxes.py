@@ -1,0 +1,68 @@
+"""Tile sizes: a window's keys in one tile of few rows, long rows of keys in large tiles; whatever they are, results stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import torch
+from attncc.backends.cpu import boxes
+from attncc.backends.cpu.kernel import print_kernel
+from cpu_cases import agree
+
+import attncc
+from attncc.schedules.plan import Fused, plan
+from attncc.tile.nodes import Program
+
+STRIP = 48
+"""Positions of a strip with vectors of 16 numbers."""
+
+
+def program(features: int = 64, **params: object) -> tuple[Program, Mapping[str, int]]:
+    """The forward kernel of softmax attention, and sizes for 8 heads and 2048 positions."""
+    made = plan(attncc.load("softmax", **params).ir, ("core",))
+    step = next(s for s in made.steps if isinstance(s, Fused))
+    return step.kernels[0], {"b": 1, "g": 8, "r": 1, "i": 2048, "j": 2048, "d": features, "e": features}
+
+
+@pytest.mark.parametrize(("window", "tiles"), [(16, 1), (64, 1), (100, 2)])
+def test_few_tiles_hold_what_a_window_sees(window: int, tiles: int) -> None:
+    kernel, sizes = program(causal=True, window_left=window - 1)
+    chosen = boxes.choose(kernel, sizes, STRIP)
+    assert chosen["i"] <= STRIP
+    assert chosen["j"] == -(-(chosen["i"] + window - 1) // tiles)
+
+
+def test_tiles_of_a_full_row_are_large() -> None:
+    kernel, sizes = program()
+    assert boxes.choose(kernel, sizes, STRIP) == {"i": boxes.STRIPS * STRIP, "j": boxes.KEYS}
+    short = {**sizes, "g": 1, "i": 96}
+    assert boxes.choose(kernel, short, STRIP)["i"] <= STRIP, "few rows are shared out"
+
+
+def test_a_cut_tile_costs_what_it_computes() -> None:
+    kernel, sizes = program()
+    whole, cut = ({**sizes, "i": n} for n in (2112, 2064))
+    box = {"i": 192, "j": 64}
+    assert boxes._cost(kernel, cut, box, STRIP, boxes.VECTORS) < boxes._cost(kernel, whole, box, STRIP, boxes.VECTORS)
+
+
+def test_products_of_one_body_are_counted() -> None:
+    for params in ({}, {"causal": True}):
+        assert len(boxes._products(program(**params)[0])) == 2
+
+
+def test_which_pairs_count_is_not_stored() -> None:
+    kernel = program(causal=True)[0]
+    text = print_kernel(kernel, {"d": 64, "e": 64}, 32, 32).text
+    assert "const vint admitted" in text
+    assert "istore" not in text
+
+
+@pytest.mark.parametrize("i", [16, 32, 48])
+@pytest.mark.parametrize("j", [1, 15, 17, 33, 79])
+def test_parts_of_a_product(i: int, j: int) -> None:
+    generator = torch.Generator().manual_seed(j)
+    q, k, v = (torch.randn(1, 2, 100, 24, generator=generator, dtype=torch.float64) for _ in range(3))
+    for params in ({}, {"causal": True, "window_left": 40}):
+        agree(attncc.load("softmax", **params), {"q": q, "k": k, "v": v}, boxes=lambda *_: {"i": i, "j": j})
