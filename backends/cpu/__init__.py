@@ -4,7 +4,7 @@
     headers/                                                     vectors, functions, products, loads: the C that kernels include
     boxes, numbers, module                                       tile sizes, numbers of the caller, a whole library
     compiler, library, threads                                   building, loading, OpenMP
-    run, backward                                                programs and gradients at run time
+    run, launch, backward                                        programs and gradients at run time
 
 Importing this loads no torch.
 """

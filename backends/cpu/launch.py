@@ -10,7 +10,7 @@ from attncc.backends.lists import listed
 
 from attncc.tile.nodes import Program
 
-from . import pages, threads
+from . import threads
 from .kernel import Kernel
 from .numbers import number
 
@@ -62,7 +62,7 @@ class Launch:
             array = made[name] if name in made else arrays[name]
             here[name] = array if array.dtype == dtype else array.to(dtype)
         for name, shape, dtype, zero in self.new:
-            here[name] = made[name] = torch.zeros(shape, dtype=dtype) if zero else pages.empty(shape, dtype)
+            here[name] = made[name] = torch.zeros(shape, dtype=dtype) if zero else torch.empty(shape, dtype=dtype)
         tensors = [here[n] for n in self.order]
         failed = self.function(
             self.pointers(*[t.data_ptr() for t in tensors]),

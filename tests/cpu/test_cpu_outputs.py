@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from attncc.backends.cpu import pages
+from attncc.backends.cpu import launch as module
 
 import attncc
 
@@ -50,7 +50,7 @@ def test_every_position_is_written(case: str, n: int, monkeypatch: pytest.Monkey
 
     want = results()
     poisoned = Poisoned()
-    monkeypatch.setattr(pages, "torch", poisoned)
+    monkeypatch.setattr(module, "torch", poisoned)
     for have, expected in zip(results(), want, strict=True):
         torch.testing.assert_close(have, expected, rtol=0, atol=0)
     assert poisoned.count
