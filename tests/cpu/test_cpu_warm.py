@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import warm_process
 
-FIRST_CALL = 60_000
+FIRST_CALL = 100_000
 """Calls of Python functions that the first calls of two ops may take, with their gradients. Planning them takes more than a million."""
 
 LONG = (
