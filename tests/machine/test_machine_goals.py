@@ -48,6 +48,12 @@ GOALS = {
     "sigmoid, joint, 64": (SIGMOID, WHOLE, 64, JOINT, 2, 8.2),
     "sigmoid, joint, 64, tanh": (SIGMOID, WHOLE, 64, replace(JOINT, fast_tanh=True), 1, 8.2),
 }
+HALF, TURNS = Config(128, 64, 8, 1, described=False, stored=True), replace(INSIDE, special=4)
+GOALS["sigmoid, dk and dv, 128"] = SIGMOID, "keys", 128, replace(TURNS, owner=64, loop=64) if NEWER else HALF, 2, 8.5
+if NEWER:  # 3.6 needs 0.1 more of the first three
+    GOALS["softmax, forward, 128, special"] = SOFTMAX, "o_kernel", 128, TURNS, 1, 5.7
+    GOALS["softmax, dk and dv, 128"] = SOFTMAX, "keys", 128, HALF, 1, 9.0
+    GOALS["sigmoid, dk and dv, 64"] = SIGMOID, "keys", 64, Config(64, 128, 4, 2, inside=True, special=4), 2, 6.6
 if NEWER:  # with 3.6 two registers are spilled before the loops and restored after them
     GOALS["softmax, joint, 64"] = SOFTMAX, WHOLE, 64, JOINT, 1, 8.2
 """Pattern, kernel, head dimension, configuration, transcendentals, and the most other instructions with Triton 3.6 (later ones add 0.6)."""
