@@ -54,12 +54,16 @@ class KernelGradient:
 
 
 class Reversed:
-    """One backward pass. cots: cotangents of values, one dim an axis."""
+    """One backward pass. cots: cotangents of values, one dim an axis. own: names of those whose arrays are of this pass alone, so
+    that what is computed from them may take their place; once: shares of one cotangent each."""
 
     def __init__(self, made: Differentiated, tape: Tape, run: Steps, grads: Tensors) -> None:
         self.made, self.tape, self.run = made, tape, run
         self.acc = torch.float64 if run.dtype == torch.float64 else torch.float32
         self.cots: dict[str, torch.Tensor] = {}
+        names = [p.name for m in tape.moves if isinstance(m, Launch) for p in m.parts]
+        self.once = {n for n in names if names.count(n) == 1}
+        self.own: set[str] = set()
         for out in made.program.outputs:
             if out.name in grads:
                 axes = tuple(a for d in out.dims for a in d)
@@ -100,12 +104,15 @@ class Reversed:
             for node in phase.before:
                 run.run(node)
             if phase.definitions or phase.kernels:
-                found = run.launch(phase)
+                spare = next((run.arrays[g] for n, g in move.grads.items() if g == phase.over and n in self.own), None)
+                found = run.launch(phase, spare)
                 for value in phase.values:
                     run.arrays[value.name] = found[value.name]
         for name in move.grads:  # done with
             self.cots.pop(name, None)
         for part in move.parts:
+            if part.source in self.cots or (part.stored == part.axes and part.name in self.once):
+                self.own.add(part.source)
             self._add(part.source, run.arrays[part.name], part.stored, part.axes)
 
     def _pull(self, move: Pull) -> None:

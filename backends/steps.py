@@ -42,8 +42,9 @@ class Steps(ABC):
         return self.plan.extended(sizes)
 
     @abstractmethod
-    def launch(self, step: Fused) -> Mapping[str, torch.Tensor]:
-        """The values of a fused attend, one dim an axis, from `arrays`."""
+    def launch(self, step: Fused, spare: torch.Tensor | None = None) -> Mapping[str, torch.Tensor]:
+        """The values of a step, one dim an axis, from `arrays`. spare: the array `step.over`, where nothing else needs it: a backend
+        may give it back with the value in it."""
 
     def outputs(self) -> dict[str, torch.Tensor]:
         """The asked outputs, stored as the signature says."""

@@ -163,6 +163,7 @@ def _keeping(made: Plan, derivatives: Sequence[Derivative | str], kept: Mapping[
         known = {**arrays, **{a.name: a.axes for a in step.fusion.before}} if step.fusion else arrays
         for k in {derivative.kept.at[name] for name in extra}:
             kernels[k] = lower(stages[k], known, acc, sizes)
+        assert isinstance(step.node, Attend)
         right = None if step.right is None else right_order(stages, known, acc, sizes, step.node.order)
         steps[n] = replace(step, stages=tuple(stages), kernels=tuple(kernels), values=tuple(values), acc=acc, right=right)
     return replace(made, steps=tuple(steps), arrays=arrays, kinds=kinds)
@@ -341,6 +342,7 @@ class _Reverse:
                 before = ()
             except AttnUnsupportedError:
                 definitions = []
+            assert isinstance(step.node, Attend)
             right = right_order(phase.stages, known, acc, sizes, step.node.order) if phase.stages else None
             kernels = []
             for stage in phase.stages:

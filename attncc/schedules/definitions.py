@@ -71,19 +71,19 @@ def worth(expr: Expr) -> bool:
 
 
 def runs(
-    items: Sequence[object],
+    items: Sequence[Assign | None],
     arrays: Mapping[str, tuple[str, ...]],
     features: Collection[str],
     acc: Collection[str],
     tokens: Collection[str],
-) -> Iterator[object]:
-    """The items in order, definitions among them as `Found`. Neighbours over the same tokens share a kernel."""
+) -> Iterator[Found | None]:
+    """The definitions in order, and None for every None among them. Neighbours over the same tokens share a kernel."""
     held: list[Assign] = []
     for item in items:
-        if not isinstance(item, Assign):
+        if item is None:
             yield from _kernels(held, arrays, features, acc, tokens)
             held = []
-            yield item
+            yield None
             continue
         why = refusal(item, features, tokens)
         if why or (held and tokens_of(held[0], features) != tokens_of(item, features)):

@@ -33,7 +33,8 @@ class Fused:
     """An attend as kernels: definitions before, stages with their tile programs, definitions after; or definitions of the program
     itself, in one kernel.
 
-    node: the attend, or the last of the definitions, of which earlier ones are in `beside`.
+    node: the attend, or the last of the definitions, of which earlier ones are in `beside`. over: an array that the one value of
+    a definition's kernel may be written over, as it reads it at its own token alone.
 
     right: the same kernels from the right, for calls where that costs less. fusion: what the stages were made from.
 
@@ -53,6 +54,7 @@ class Fused:
     right: Right | None = None
     fusion: Fusion | None = None
     beside: tuple[Assign, ...] = ()
+    over: str = ""
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -127,10 +129,11 @@ def _with_definitions(program: Program, steps: Sequence[Step], arrays: Mapping[s
     features, tokens = known_features(steps), token_axes(program)
     acc = frozenset(n for s in steps if isinstance(s, Fused) for n in s.acc)
     out: list[Step] = []
-    items = [s.node if isinstance(s, Torch) and isinstance(s.node, Assign) else s for s in steps]
+    items = [s.node if isinstance(s, Torch) and isinstance(s.node, Assign) else None for s in steps]
+    others = iter([s for s, item in zip(steps, items, strict=True) if item is None])
     for found in runs(items, arrays, features, acc, tokens):
-        if isinstance(found, Torch | Fused):
-            out.append(found)
+        if found is None:
+            out.append(next(others))
             continue
         nodes, made = found
         if isinstance(made, str):

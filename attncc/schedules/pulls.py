@@ -56,7 +56,9 @@ def token_pull(
     except AttnUnsupportedError:
         return None
     values = tuple(Value(a.name, a.axes, "float") for a in made)
-    step = Fused(made[-1], (), (kernel,), (), (), (), frozenset(kept), values, beside=made[:-1])
+    alike = len(made) == 1 and made[0].axes == node.axes and (made[0].name in kept) == (cotangent.source in kept)
+    over = cotangent.source if alike else ""
+    step = Fused(made[-1], (), (kernel,), (), (), (), frozenset(kept), values, beside=made[:-1], over=over)
     reads = frozenset(n for a in made for n in sources_of(a.expr)) - {cotangent.source}
     parts = tuple(Part(s.read.source, s.made.name, s.made.axes, axes_of(s.read)) for s in found)
     return Token(step, reads, {node.name: cotangent.source}, parts)

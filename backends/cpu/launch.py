@@ -52,8 +52,8 @@ class Launch:
         )
 
     def __call__(self, arrays: Tensors, made: dict[str, torch.Tensor]) -> None:
-        """Run it. arrays: what the call has so far; made: what kernels before this one made, and what this one makes. One dim an
-        axis. Raises MemoryError."""
+        """Run it. arrays: what the call has so far; made: what kernels before this one made, and what this one makes, where an
+        array may be given for it. One dim an axis. Raises MemoryError."""
         here: dict[str, torch.Tensor] = {}
         for made_list in self.program.lists:
             found = listed(made_list, self.program, {**arrays, **made}, self.sizes, self.boxes)
@@ -62,6 +62,9 @@ class Launch:
             array = made[name] if name in made else arrays[name]
             here[name] = array if array.dtype == dtype else array.to(dtype)
         for name, shape, dtype, zero in self.new:
+            if name in made:  # an array that it is written to
+                here[name] = made[name]
+                continue
             here[name] = made[name] = torch.zeros(shape, dtype=dtype) if zero else torch.empty(shape, dtype=dtype)
         tensors = [here[n] for n in self.order]
         failed = self.function(

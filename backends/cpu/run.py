@@ -130,8 +130,8 @@ class _Run(Steps):
             sizes = _bounded(self.runner.sizes)[key] = super().solved(shapes)
         return sizes
 
-    def launch(self, step: Fused) -> dict[str, torch.Tensor]:
-        made: dict[str, torch.Tensor] = {}
+    def launch(self, step: Fused, spare: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
+        made: dict[str, torch.Tensor] = {} if spare is None else {step.values[0].name: spare}
         for one in self.runner.launches(step, self.sizes, self.dtype):
             one(self.arrays, made)
         axes = {v.name: v.axes for v in step.values}

@@ -114,7 +114,7 @@ class Run(Steps):
         rest = {"dtype": self.dtype} if given else {"dtype": self.dtype, "device": self.device}
         return loaded, launch.name, [*given, *(self.sizes[a] for a in launch.sizes)], rest
 
-    def launch(self, step: Fused) -> dict[str, torch.Tensor]:
+    def launch(self, step: Fused, spare: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         while True:
             loaded, name, given, rest = self.call(step)
             try:

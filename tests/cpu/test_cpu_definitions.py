@@ -97,3 +97,21 @@ def test_an_operator() -> None:
     for have, want in zip(*got, strict=True):
         allowed = tolerance(torch.float64, 1000, max(1.0, want.abs().max().item()))
         torch.testing.assert_close(have, want, rtol=0, atol=allowed)
+
+
+def test_a_cotangent_is_written_over_only_where_nothing_else_needs_it() -> None:
+    """The caller's own, which a gate's derivative reads, stays; one that a kernel made is the memory of what follows."""
+    text, inputs, _ = CASES["gate of the result"]
+    given = {n: t.requires_grad_() for n, t in inputs.items()}
+    out = op(text)(**given, backend="cpu")
+    up = torch.randn_like(out)
+    before = up.clone()
+    firsts = torch.autograd.grad(out, list(given.values()), up, retain_graph=True)
+    again = torch.autograd.grad(out, list(given.values()), up)
+    assert torch.equal(up, before)
+    for first, second in zip(firsts, again, strict=True):
+        assert torch.equal(first, second)
+    made = gradient(op(text).specialise({n: t.dim() for n, t in inputs.items()}), ("y",), small)
+    assert made is not None
+    steps = made.made.backward(["q", "k", "g"], ("y",)).plan.steps  # type: ignore[attr-defined]
+    assert [bool(s.over) for s in steps if not s.kernels] == [False, True, True]
