@@ -118,9 +118,9 @@ class Measured(Run):
         super().__init__(runner, inputs, dtype)
         self.tuner = tuner
 
-    def launch(self, step: Fused) -> dict[str, torch.Tensor]:
+    def launch(self, step: Fused, *rest: Any) -> dict[str, torch.Tensor]:
         self.tuner.settle(self, step, self.describable(step))
-        return super().launch(step)
+        return super().launch(step, *rest)
 
 
 def tune(

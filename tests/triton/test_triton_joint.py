@@ -65,6 +65,22 @@ def test_gradients(name: str) -> None:
     assert kernels(tape) == JOINED[name]
 
 
+@pytest.mark.parametrize(
+    ("needs", "ran"),
+    [
+        (("q", "k"), ["o_backward"]),
+        (("q", "v"), ["o_backward"]),
+        (("q",), ["o_backward_rows"]),
+        (("k", "v"), ["o_backward_keys"]),
+    ],
+)
+def test_some_inputs(needs: tuple[str, ...], ran: list[str]) -> None:
+    """One side alone has nothing to join."""
+    inputs = qkv(b=1, h=1, i=19, j=21, d=8, e=8)
+    case = attend("score s = dot(q, k) / 2\nmask j <= i\nnormalize sigmoid\nmix v"), inputs
+    assert kernels(agree(case, _way, torch.float32, needs, DEVICE)) == ran
+
+
 MASKS = {
     "window": ("sigmoid", "abs(i - j) <= 6"),
     "dilated": ("softmax", "(i - j) mod 3 == 0 and j <= i"),
