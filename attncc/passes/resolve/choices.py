@@ -26,13 +26,10 @@ def pick(scope: Scope, use: Use) -> Value:
         raise AttnTypeError(f"write {use.name}[{'n -> w' if arrow else 'n'}](...)", item.span)
     source = single(scope, item.left if isinstance(item, tree.Arrow) else item)
     target = single(scope, item.right) if isinstance(item, tree.Arrow) else source
-    with scope.binding([source]):
-        found = value(use.args[0], scope)
-        if isinstance(found, Absent):
-            return found
-        cond = use.condition(scope)
-        if isinstance(cond, Absent):
-            return cond
+    got = use.body(scope, [source])
+    if isinstance(got, Absent):
+        return got
+    found, cond = got
     e = to_expr(scope, found, use.args[0].span)
     if len(source.atoms) != 1 or len(target.atoms) != 1:
         raise AttnTypeError(f"'{use.name}' works along one atomic axis", use.span)

@@ -97,18 +97,11 @@ def reduce(scope: Scope, use: Use) -> Value:
             return elementwise(scope, use)
     use.only()
     axes = reduction_axes(scope, use, None) if use.bracket is not None else []
-    with scope.binding(axes):
-        if use.name == "count":
-            use.count(0)
-            body: Value = True
-        else:
-            use.count(1)
-            body = value(use.args[0], scope)
-        if isinstance(body, Absent):
-            return body
-        cond = use.condition(scope)
-        if isinstance(cond, Absent):
-            return cond
+    use.count(0 if use.name == "count" else 1)
+    got = use.body(scope, axes, True)
+    if isinstance(got, Absent):
+        return got
+    body, cond = got
 
     def one(item: Value) -> Value:
         e = to_expr(scope, item, use.span)
@@ -133,13 +126,10 @@ def along(scope: Scope, use: Use) -> Value:
     use.only(*(("sink", "plus_one") if use.name in ("softmax", "log_softmax") else ()))
     use.count(1)
     axes = flatten([axis_of(scope, item) for item in use.bracket.items]) if use.bracket is not None else []
-    with scope.binding(axes):
-        body = value(use.args[0], scope)
-        if isinstance(body, Absent):
-            return body
-        cond = use.condition(scope)
-        if isinstance(cond, Absent):
-            return cond
+    got = use.body(scope, axes)
+    if isinstance(got, Absent):
+        return got
+    body, cond = got
     e = to_expr(scope, body, use.span)
     refs = axes or reduction_axes(scope, use, e)
     sink: Expr | None = None

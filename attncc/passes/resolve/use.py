@@ -11,7 +11,7 @@ from ...language import tree
 from .arithmetic import conjunction, to_expr
 from .expressions import value
 from .scope import Scope
-from .values import Absent, Value
+from .values import Absent, AxisRef, Value
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,15 @@ class Use:
                 f"the part after '|' must be a condition, found a value of kind {kind_of(out)}", node.span, "compare it: x != 0"
             )
         return out
+
+    def body(self, scope: Scope, axes: list[AxisRef], plain: Value = None) -> tuple[Value, Expr | None] | Absent:
+        """The argument, or `plain` where the function takes none, and the condition, both under the primes of `axes`."""
+        with scope.binding(axes):
+            found = value(self.args[0], scope) if self.args else plain
+            cond = None if isinstance(found, Absent) else self.condition(scope)
+        if isinstance(found, Absent):
+            return found
+        return cond if isinstance(cond, Absent) else (found, cond)
 
 
 Entry = Callable[[Scope, Use], Value]
