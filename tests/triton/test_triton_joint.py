@@ -127,6 +127,21 @@ def test_keys_beyond_the_last_give_nothing(mask: str) -> None:
     agree((text, {**qkv(**SIZES), "u": rand(1, 23) - 100}), _way, torch.float32, device=DEVICE)
 
 
+def test_windows_on_a_grid() -> None:
+    """Boxes of keys that overhang along either axis."""
+    made = attncc.load("neighborhood2d", window=(3, 5))
+    inputs = {n: rand(1, 1, 7, 11, 8) * scale for n, scale in (("q", 1), ("k", 2), ("v", 3))}
+    program = made.specialise({n: t.dim() for n, t in inputs.items()})
+    way = _way(program, ("o",))
+    assert way is not None
+    found, saved = way.forward(inputs)
+    have = way.backward(inputs, saved, {"o": torch.ones_like(found["o"])}, list(inputs))
+    leaves = {n: t.double().requires_grad_() for n, t in inputs.items()}
+    want = torch.autograd.grad(made(**leaves, backend="eager", outputs=("o",)).sum(), list(leaves.values()))
+    for name, w in zip(inputs, want, strict=True):
+        _close(have[name], w, inputs)
+
+
 def test_a_group_of_heads_is_a_loop_of_its_key_head() -> None:
     program = op(CASES["shape: heads in groups"][0]).ir
     made = differentiated(program, ("o",), forms.rewrite("joint"))
