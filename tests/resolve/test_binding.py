@@ -47,7 +47,8 @@ def test_each_axis_binds_to_the_one_that_is_meant(dims: str, call: str, dim: int
         ("x[a, u, w]", "shares[r = a](▸x)", "is 'c' of 'shares'? It has u, w left over"),  # which of them is the batch?
         ("x[u]", "shares(▸x)", "lacks 1 of the axes 'r', 'c'"),
         ("x[r]", "shares(▸x)", "lacks the axis 'c' (it has r)"),
-        ("x[u, w], z[n]", "shares[▸r = n](x)", "no axis 'n' to be 'r'"),
+        ("x[u, w], z[n]", "shares[▸r = n](x)", "has no axis 'n', so it is not 'r'"),
+        ("x[u, w]", "shares[r = u, ▸c = u](x)", "already binds axis 'u', so it is not 'c'"),
         ("x[u, w]", "shares[▸z = u](x)", "no axis 'z'"),
         ("x[u, w]", "shares[r = u, ▸r = w](x)", "bound twice"),
         ("x[u, w]", "shares[▸u, w](x)", "shares[i = n](..)"),
@@ -135,3 +136,12 @@ def test_an_earlier_argument_binds_an_axis_for_the_next() -> None:
     """
     a, b = x(2, 4), x(3, 2)
     torch.testing.assert_close(compiled(text)(a, b), b.mT * a.sum(1)[:, None])
+
+
+def test_a_pattern_takes_no_pair_values() -> None:
+    """Its statements are no part of the attend; a definition is inlined and may."""
+    text = "pattern f(q[i, d], k[j, d]) -> o[i, d] {{ attend o over j {{ score dot(q, k)   normalize w(s)   mix k }} }}\n{}"
+    with pytest.raises(attncc.AttnTypeError, match="takes no pair values of an attend"):
+        _ = compiled(text.format("pattern w(s[j]) -> p[j] { p = exp(s) }")).ir
+    a, b = x(2, 4), x(3, 4)
+    torch.testing.assert_close(compiled(text.format("define w(s) = exp(s)"))(a, b), (a @ b.mT).exp() @ b)

@@ -120,10 +120,10 @@ class Binding:
         if leaf in self.told:
             ref, span = self.told[leaf]
             if not all(a in free for a in ref.atoms):
-                have = self.names(axes_of(actual.value))
-                raise AttnTypeError(
-                    f"argument '{actual.spec.name}' has no axis '{ref.name}' to be '{leaf}'", span, f"it has {have}"
-                )
+                own = axes_of(actual.value)
+                what = "already binds" if all(a in own for a in ref.atoms) else "has no"
+                message = f"argument '{actual.spec.name}' {what} axis '{ref.name}', so it is not '{leaf}'"
+                raise AttnTypeError(message, span, f"it has {self.names(own)}")
             return ref.atoms
         found = kind if isinstance(kind, AxisRef) else self.scope.find_axis(leaf) or self.packed.get(leaf)
         if isinstance(found, AxisRef) and all(a in free for a in found.atoms):

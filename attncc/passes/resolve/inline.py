@@ -49,6 +49,8 @@ def inline(scope: Scope, decl: tree.Pattern, arguments: Arguments, axes: Told, s
             inner.names[spec.name] = Absent(spec.name)
             continue
         e = to_expr(scope, got[0], got[1])
+        if scope.is_local(e):
+            raise AttnTypeError("a pattern takes no pair values of an attend", got[1], "a definition does: define f(s) = ..")
         e = e if isinstance(e, Read) or not axes_of(e) else scope.store(e, spec.name, got[1])
         actuals.append((spec, env, e, got[1]))
         inner.names[spec.name] = reference(spec.name, (), "float")
