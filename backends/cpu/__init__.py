@@ -1,6 +1,7 @@
 """The CPU backend: fused attends as C with vector types, compiled by the machine's own compiler. The default for CPU tensors.
 
-    ready, expressions, frame, memory, lanes, groups, kernel     a tile program -> C
+    ready, expressions, frame, memory                            a tile program -> C: values, where they live, loads and stores,
+    lanes, groups, products, kernel                              pointwise loops, strips, products, a whole kernel
     headers/                                                     vectors, functions, products, loads: the C that kernels include
     boxes, numbers, module                                       tile sizes, numbers of the caller, a whole library
     compiler, library, threads                                   building, loading, OpenMP

@@ -1,8 +1,9 @@
 """Tile sizes, from the pairs that they make a kernel visit.
 
 The owner's tile is a few strips: more of them read a tile of keys from the second-level cache less often; one of them, as square as
-can be, visits fewer keys under a window. A tile of keys beside a strip fits the first-level cache. Costs are cycles of the vector
-units; every choice depends on sizes and the machine alone, never on its load or on how many threads a process may use.
+can be, visits fewer keys under a window; a part of one visits fewer still, and then one or two tiles of keys hold all that it sees. A
+tile of keys beside a strip fits the first-level cache. Costs are cycles of the vector units; every choice depends on sizes and the
+machine alone, never on its load or on how many threads a process may use.
 """
 
 from __future__ import annotations

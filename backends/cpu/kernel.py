@@ -28,8 +28,9 @@ from attncc.tile.nodes import (
 )  # fmt: skip
 
 from .factors import fold
-from .groups import Groups, Run, runs
+from .groups import Run, runs
 from .memory import BFLOAT16
+from .products import Products
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
 
@@ -58,12 +59,11 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     return KernelPrinter(prepare(program), features, bits, element, name or program.name, by_rows).kernel()
 
 
-class KernelPrinter(Groups):
+class KernelPrinter(Products):
     """Statements of one program."""
 
     def kernel(self) -> Kernel:
-        self.readers, self.stored_homes, self.parted, self.asked = {}, {}, {}, {}
-        self.asked_dim = ""
+        self.readers, self.stored_homes, self.parted, self.asked, self.asked_dim = {}, {}, {}, {}, ""
         body = self.program.body
         for stmt in statements(body):
             for name in reads(stmt):
@@ -281,28 +281,6 @@ class KernelPrinter(Groups):
                 self.body(loop.body)
             self.asked = {}
 
-    def _ahead(self, loop: TileLoop, counter: str, count: str) -> dict[str, str]:
-        """For each tile that products read where it lies, how to ask memory for it and for the one after it: arguments of `ask_ahead`."""
-        out = {}
-        for stmt in loop.body:
-            if not (isinstance(stmt, Load) and loop.dim in stmt.dims and self.lies_well(stmt)):
-                continue
-            place = self.place_of(self.program.arg(stmt.arg), stmt.index, stmt.dims, False)
-            other = next(d for d in stmt.dims if d != loop.dim)
-            if other in self.features:
-                (axis, step), (_, along) = place.along[loop.dim][0], place.along[other][0]
-                name = self.names.of("value", stmt.out)
-                size = f"(long)sizeof(*{name})"
-                bytes_ = f"{along} == 1 ? {self.features[other]} * {size} : 0"
-                left = f"{counter} + 1 < {count} ? {self.size(axis)} - {self.first(axis)} : 0"
-                out[stmt.out] = f"{name}, {step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}, {counter} == 0"
-        return out
-
-    def _ask(self, operand: str, part: str, some: str) -> None:
-        """Ask for a part of every tile that was loaded by now. operand: the tile that is being read in parts."""
-        for name in [n for n in self.asked if n in self.homes]:
-            self.line(f"ask_ahead({self.asked[name]}, strip, strips, {part}, {some}, {'PART' if name == operand else '0'});")
-
     def _scalar(self, name: str) -> str:
         """A name for a scalar value."""
         from .frame import Home
@@ -413,50 +391,6 @@ class KernelPrinter(Groups):
                 self._reduce_across(stmt)
             case _:
                 raise AttnInternalError(f"{self.name}: {type(stmt).__name__} is no call")
-
-    def _dot(self, stmt: Dot, by: str = "0") -> None:
-        """A product of tiles: vectors run along the owner where the result has it, else along the result's last dim. by: what the
-        accumulator is multiplied by first, for each position of the owner."""
-        target = stmt.out or stmt.into
-        owner = self.owner.name
-        lanes = owner if owner in stmt.dims else stmt.dims[1]
-        rows = next(d for d in stmt.dims if d != lanes)
-        b, a = (stmt.a, stmt.b) if lanes in self.values[stmt.a].dims else (stmt.b, stmt.a)
-        one, two, three = self.homes[a], self.homes[b], self.homes[target]
-        parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
-        parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
-        parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
-        ahead = bool(stmt.out) and a in self.asked and rows == self.asked_dim
-        if self.rounds(stmt):
-            if ahead:
-                self._ask("", "0", self.count(rows))
-                self.asked = {}
-            name = "stored_product" if one.kind == "element" else "rounded_product"
-            self.line(f"{name}({', '.join([*parts, *self._held(a, rows, stmt.over)])});")
-        elif ahead:
-            self._in_parts(a, rows, parts)
-        else:
-            self.line(f"product({', '.join(parts)});")
-
-    def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
-        """A product a few rows at a time, which asks for what comes after it in between."""
-        count = self.count(rows)
-        with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
-            self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
-            self._ask(a, "part", "some")
-            arguments[0] += f" + part * {arguments[1]}"
-            arguments[5] += f" + part * {arguments[6]}"
-            arguments[7] = "some"
-            self.line(f"product({', '.join(arguments)});")
-        self.asked = {}
-
-    def _held(self, a: str, rows: str, over: str) -> list[str]:
-        """Memory that keeps a packed operand, for all strips of a tile where it has no positions of the owner, and whether it is new
-        there."""
-        strip = {self.owner.name: "STRIP"} if self.in_strip else {}
-        counts = [strip.get(d) or (str(self.features[d]) if d in self.features else self.room(d)) for d in (rows, over)]
-        fresh = "strip == 0" if self.in_strip and self.owner.name not in (rows, over) else "1"
-        return [self.allocate(f"{a}_held", False, f"HELD({counts[0]}, {counts[1]})"), fresh]
 
     def _reduce_across(self, stmt: Reduce) -> None:
         """A reduction along the owner's positions: of every row of a strip, added to what the strips before gave."""

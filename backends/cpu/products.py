@@ -1,0 +1,82 @@
+"""Products of tiles, and what they ask memory for on the way: what they read next lies in rows far apart, which the processor does
+not see coming."""
+
+from __future__ import annotations
+
+from attncc.tile.nodes import Dot, Load, TileLoop
+
+from .groups import Groups
+
+
+class Products(Groups):
+    """Prints `Dot`. asked: arguments of `ask_ahead` for the tiles of the loop around that products read where they lie, by value;
+    asked_dim: the loop's dim."""
+
+    asked: dict[str, str]
+    asked_dim: str
+
+    def _ahead(self, loop: TileLoop, counter: str, count: str) -> dict[str, str]:
+        """For each tile that products read where it lies, how to ask memory for it and for the one after it: arguments of `ask_ahead`."""
+        out = {}
+        for stmt in loop.body:
+            if not (isinstance(stmt, Load) and loop.dim in stmt.dims and self.lies_well(stmt)):
+                continue
+            place = self.place_of(self.program.arg(stmt.arg), stmt.index, stmt.dims, False)
+            other = next(d for d in stmt.dims if d != loop.dim)
+            if other in self.features:
+                (axis, step), (_, along) = place.along[loop.dim][0], place.along[other][0]
+                name = self.names.of("value", stmt.out)
+                size = f"(long)sizeof(*{name})"
+                bytes_ = f"{along} == 1 ? {self.features[other]} * {size} : 0"
+                left = f"{counter} + 1 < {count} ? {self.size(axis)} - {self.first(axis)} : 0"
+                out[stmt.out] = f"{name}, {step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}, {counter} == 0"
+        return out
+
+    def _ask(self, operand: str, part: str, some: str) -> None:
+        """Ask for a part of every tile that was loaded by now. operand: the tile that is being read in parts."""
+        for name in [n for n in self.asked if n in self.homes]:
+            self.line(f"ask_ahead({self.asked[name]}, strip, strips, {part}, {some}, {'PART' if name == operand else '0'});")
+
+    def _dot(self, stmt: Dot, by: str = "0") -> None:
+        """A product of tiles: vectors run along the owner where the result has it, else along the result's last dim. by: what the
+        accumulator is multiplied by first, for each position of the owner."""
+        target = stmt.out or stmt.into
+        owner = self.owner.name
+        lanes = owner if owner in stmt.dims else stmt.dims[1]
+        rows = next(d for d in stmt.dims if d != lanes)
+        b, a = (stmt.a, stmt.b) if lanes in self.values[stmt.a].dims else (stmt.b, stmt.a)
+        one, two, three = self.homes[a], self.homes[b], self.homes[target]
+        parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
+        parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
+        parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
+        ahead = bool(stmt.out) and a in self.asked and rows == self.asked_dim
+        if self.rounds(stmt):
+            if ahead:
+                self._ask("", "0", self.count(rows))
+                self.asked = {}
+            name = "stored_product" if one.kind == "element" else "rounded_product"
+            self.line(f"{name}({', '.join([*parts, *self._held(a, rows, stmt.over)])});")
+        elif ahead:
+            self._in_parts(a, rows, parts)
+        else:
+            self.line(f"product({', '.join(parts)});")
+
+    def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
+        """A product a few rows at a time, which asks for what comes after it in between."""
+        count = self.count(rows)
+        with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
+            self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
+            self._ask(a, "part", "some")
+            arguments[0] += f" + part * {arguments[1]}"
+            arguments[5] += f" + part * {arguments[6]}"
+            arguments[7] = "some"
+            self.line(f"product({', '.join(arguments)});")
+        self.asked = {}
+
+    def _held(self, a: str, rows: str, over: str) -> list[str]:
+        """Memory that keeps a packed operand, for all strips of a tile where it has no positions of the owner, and whether it is new
+        there."""
+        strip = {self.owner.name: "STRIP"} if self.in_strip else {}
+        counts = [strip.get(d) or (str(self.features[d]) if d in self.features else self.room(d)) for d in (rows, over)]
+        fresh = "strip == 0" if self.in_strip and self.owner.name not in (rows, over) else "1"
+        return [self.allocate(f"{a}_held", False, f"HELD({counts[0]}, {counts[1]})"), fresh]
