@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import torch
 from attends import GROUPED, SEGMENTS, attend, op, qkv, rand
-from attncc.backends.backward import KernelGradient
+from ways import agree_by
 
-from attncc.runtime.backends import named
 from attncc.runtime.gradient import Gradient
 from attncc.schedules.backward import Launch, Pull, Tape
-from attncc.testing.tolerances import reduction_length, tolerance
 
 Case = tuple[str, dict[str, torch.Tensor]]
 """A pattern, and its inputs."""
@@ -126,42 +123,14 @@ Way = Callable[[Any, tuple[str, ...]], Gradient | None]
 
 
 def agree(case: Case, way: Way, dtype: torch.dtype, needs: Collection[str] = (), device: str = "cpu") -> Tape:
-    """Gradients by kernels are those of eager in float64, by the rule of tolerances, for cotangents drawn at random.
+    """Outputs and gradients by kernels are those of eager in float64, for cotangents drawn at random.
 
     needs: which inputs, all when empty. Gives the backward pass that was run.
     """
     inputs = {n: t.to(device, dtype) for n, t in case[1].items()}
     program = op(case[0]).specialise({n: t.dim() for n, t in inputs.items()})
     asked = tuple(o.name for o in program.outputs)
-    made = way(program, asked)
-    assert isinstance(made, KernelGradient)
-    needs = [n for n in inputs if not needs or n in needs]
-    generator = torch.Generator().manual_seed(7)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy, of log 0 in the interpreter
-        found, saved = made.forward(inputs)
-        assert [s.name for s in made.saved] == [v.name for v in made.made.saved] and len(saved) == len(made.saved)
-        grads = {n: torch.randn(t.shape, generator=generator).to(t) for n, t in found.items()}
-        have = made.backward(inputs, saved, grads, needs)
-    want = _exact(program, asked, inputs, grads, needs)
-    n = reduction_length([t.shape for t in inputs.values()])
-    scale = max(1.0, *(w.abs().max().item() for w in want.values()))
-    for name in needs:
-        h = have.get(name, torch.zeros_like(inputs[name])).double()
-        assert h.shape == want[name].shape and torch.isfinite(h).all(), name
-        error = (h - want[name]).abs().max().item()
-        assert error <= tolerance(dtype, n, scale), f"{name}: error {error:.2e}"
-    return made.tape(inputs, needs, tuple(grads))
-
-
-def _exact(
-    program: Any, asked: tuple[str, ...], inputs: Mapping[str, torch.Tensor], grads: Mapping[str, torch.Tensor], needs: list[str]
-) -> dict[str, torch.Tensor]:
-    leaves = {n: t.double().requires_grad_(n in needs) for n, t in inputs.items()}
-    exact = named("eager").prepare(program, asked)(leaves)
-    total = torch.stack([(exact[o].nan_to_num(0, 0, 0) * g.double()).sum() for o, g in grads.items()]).sum()
-    got = torch.autograd.grad(total, [leaves[n] for n in needs], allow_unused=True)
-    return {n: torch.zeros_like(leaves[n]) if g is None else g for n, g in zip(needs, got, strict=True)}
+    return agree_by(way(program, asked), program, asked, inputs, needs)
 
 
 def kernels(tape: Tape) -> list[str]:

@@ -1,4 +1,4 @@
-"""Generated C on inputs of all kinds: sizes from 0, element types, strides, extreme scores, widths of vector, whole outputs."""
+"""Generated C on inputs of all kinds, beside those of tests/compiled: sizes from 0, NaN, starts, widths of vector, whole outputs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from attends import SCORE, STRIDES, attend, op, qkv
+from attends import SCORE, attend, op, qkv
 from cpu_cases import agree, choose, small
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,41 +26,8 @@ from hypothesis import strategies as st
 )
 def test_sizes(i: int, j: int, d: int, window: int, normalizer: str, dtype: torch.dtype, boxes: Callable) -> None:  # type: ignore[type-arg]
     text = attend(f"{SCORE}\nmask i - j <= {window} and j <= i + 5\nnormalize {normalizer}\nmix v")
-    inputs = {n: t.to(dtype) for n, t in qkv(b=1, h=1, i=i, j=j, d=d, e=20).items()}
-    agree(op(text), inputs, boxes=boxes, tolerance=1e-12 if dtype == torch.float64 else 1e-5)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("normalizer", ["softmax", "sigmoid"])
-def test_half_precision(dtype: torch.dtype, normalizer: str) -> None:
-    inputs = {n: t.to(dtype) for n, t in qkv().items()}
-    found = agree(op(attend(f"{SCORE}\nmask j <= i + 8\nnormalize {normalizer}\nmix v")), inputs, tolerance=5e-3)
-    assert found(inputs)["o"].dtype == dtype
-
-
-def test_mixed_precision_promotes() -> None:
-    inputs = qkv()
-    inputs["k"] = inputs["k"].to(torch.bfloat16)
-    inputs["v"] = inputs["v"].to(torch.float64)
-    found = agree(op(attend(f"{SCORE}\nnormalize softmax\nmix v")), inputs, tolerance=1e-12)
-    assert found(inputs)["o"].dtype == torch.float64
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e3, 1e15])
-@pytest.mark.parametrize("mask", ["", "mask j <= i"], ids=["all", "causal"])
-def test_extreme_logits(scale: float, mask: str) -> None:
-    inputs = qkv()
-    inputs["q"] = inputs["q"] * scale
-    text = attend(f"{SCORE}\n{mask}\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]")
-    agree(op(text), inputs, tolerance=1e-3)
-
-
-def test_minus_infinity_in_the_score() -> None:
-    text = attend("score dot(q, k) / 4 + u\nnormalize softmax\nmix v\nemit l = lse(s)", ", u[b, j]", ", l[b, h, i]")
-    bias = torch.zeros(2, 45)
-    bias[0, :40] = float("-inf")
-    bias[1] = float("-inf")
-    agree(op(text), qkv(u=bias))
+    inputs = {n: t.abs().to(dtype) for n, t in qkv(b=1, h=1, i=i, j=j, d=d, e=20).items()}  # so that nothing cancels
+    agree(op(text), inputs, boxes=boxes)
 
 
 @pytest.mark.parametrize("place", ["q", "k"])
@@ -72,15 +39,6 @@ def test_nan_stays_where_it_belongs(place: str) -> None:
     rows = found.isnan().any(-1)
     assert rows[0, 1].tolist() == [i == 3 if place == "q" else i >= 3 for i in range(37)]
     assert torch.equal(found[~rows], clean[~rows])
-
-
-@pytest.mark.parametrize("change", STRIDES.values(), ids=STRIDES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
-def test_strides(change: Callable[[torch.Tensor], torch.Tensor], dtype: torch.dtype) -> None:
-    inputs = {n: change(t.to(dtype)) for n, t in qkv().items()}
-    agree(
-        op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs, tolerance=1e-5 if dtype == torch.float32 else 2e-2
-    )
 
 
 def test_unaligned_starts() -> None:
@@ -97,8 +55,8 @@ def test_unaligned_starts() -> None:
 def test_narrower_vectors(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CFLAGS", flags)
     text = attend(f"{SCORE}\nmask j <= i + 4\nnormalize softmax\npost tanh(p) + erf(p) + log(1 + p)\nmix v")
-    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 2e-2)):
-        agree(op(text), {n: t.to(dtype) for n, t in qkv(i=70).items()}, tolerance=tolerance)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        agree(op(text), {n: t.to(dtype) for n, t in qkv(i=70).items()})
 
 
 def test_outputs_are_written_whole() -> None:
@@ -120,11 +78,11 @@ plain = attend(f"{{SCORE}}\\nmask j <= i + 4 and (i - j) mod 3 < 2\\nnormalize s
 table = attend("score dot(q, k) / 4 + r[c = j - i + 8 else -1]\\nnormalize sigmoid\\nmix v", ", r[h, c: 17]")
 grid = GRIDS[2] + " score dot(q, k') / 4  mask abs(y - y') <= 2 and abs(x - x') <= 3  normalize softmax  mix v' }} }}"
 for boxes in (small, choose):
-    for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 3e-2)):
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
         for i, j in ((0, 5), (1, 1), (37, 45), (64, 48), (131, 67)):
             inputs = {{n: t.to(dtype) for n, t in qkv(b=1, i=i, j=j, d=20, e=20).items()}}
-            agree(op(plain), inputs, boxes=boxes, tolerance=tolerance)
-            agree(op(table), {{**inputs, "r": rand(2, 17).to(dtype)}}, boxes=boxes, tolerance=tolerance)
+            agree(op(plain), inputs, boxes=boxes)
+            agree(op(table), {{**inputs, "r": rand(2, 17).to(dtype)}}, boxes=boxes)
     agree(op(grid), {{"q": rand(1, 9, 13, 8), "k": rand(1, 9, 13, 8), "v": rand(1, 9, 13, 16)}}, boxes=boxes)
 for text in (plain, attend(f"{{SCORE}}\\nmask abs(i - j) <= 20\\nnormalize sigmoid\\nmix v")):
     for dtype in (torch.float32, torch.bfloat16):

@@ -7,8 +7,8 @@ import torch
 from attends import op, qkv
 from attncc.backends.cpu import boxes
 from cpu_cases import agree
+from cpu_cases import agree_both as gradients_agree
 from keyed_cases import HISTOGRAMS, TABLES, cut, histogram
-from test_cpu_backward import agree as gradients_agree
 
 WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1", "j != i")])
 
@@ -16,13 +16,13 @@ WEIGHTS = itertools.cycle([("softmax", "j <= i + 5"), ("sigmoid", "true"), ("l1"
 @pytest.mark.parametrize(("name", "weights"), list(zip(HISTOGRAMS, WEIGHTS, strict=False))[::3], ids=lambda x: x if isinstance(x, str) else x[0])
 def test_histograms(name: str, weights: tuple[str, str]) -> None:
     text, more = histogram(name, *weights)
-    agree(op(text), qkv(b=1, **more), tolerance=3e-5)
+    agree(op(text), qkv(b=1, **more))
 
 
 @pytest.mark.parametrize("name", ["clamped", "plane", "documents"])
 def test_gradients_of_tables(name: str) -> None:
     text, inputs = TABLES[name]
-    gradients_agree(op(text), inputs, 1e-12)
+    gradients_agree(op(text), inputs)
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def banded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize("name", ["difference", "plane", "dilated"])
 def test_gradients_by_bands(name: str, banded: list[str]) -> None:
     text, inputs = TABLES[name]
-    gradients_agree(op(text), inputs, 1e-12)
+    gradients_agree(op(text), inputs)
     assert banded
 
 
 def test_histograms_by_bands(banded: list[str]) -> None:
     text, more = histogram("by distance", "softmax", "j <= i + 5")
-    agree(op(text), qkv(b=1, **more), tolerance=3e-5)
+    agree(op(text), qkv(b=1, **more))
     assert banded
 
 

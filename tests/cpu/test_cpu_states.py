@@ -10,8 +10,8 @@ from attends import op
 from attncc.backends.cpu import boxes
 from attncc.backends.cpu.run import Runner
 from cpu_cases import agree, small
+from cpu_cases import agree_both as both_agree
 from state_cases import FEATURES, GROUPED, MASKS, NORMALIZERS, featured, grouped, linear, qkv
-from test_cpu_backward import agree as both_agree
 
 
 @pytest.fixture(params=["sweep", "chunks"])
@@ -31,7 +31,7 @@ def test_masks(way: str, mask: str) -> None:
         return  # one of each direction, and each sign of an offset, is enough
     made = op(linear(mask, NORMALIZERS["row sum"]))
     for i, j in ((300, 300), (131, 300), (300, 131), (1, 200), (5, 7)):
-        runner = agree(made, qkv(i, j), tolerance=5e-5)
+        runner = agree(made, qkv(i, j))
     found = kernels(runner, {"b": 1, "h": 2, "i": 5, "j": 7, "d": 16, "e": 24})
     assert ("chunks" in " ".join(found)) == (way == "chunks" or not mask)
 
@@ -45,12 +45,12 @@ def test_empty(way: str) -> None:
 @pytest.mark.parametrize("mask", ["mask j <= i", "mask i < j"])
 def test_gradients(way: str, mask: str) -> None:
     made = op(linear(mask, NORMALIZERS["row sum"]))
-    both_agree(made, qkv(150, 150), 1e-11)
-    both_agree(made, qkv(70, 201), 1e-11)
+    both_agree(made, qkv(150, 150))
+    both_agree(made, qkv(70, 201))
 
 
 def test_gradients_without_a_mask() -> None:
-    both_agree(op(linear()), qkv(150, 70), 1e-11)
+    both_agree(op(linear()), qkv(150, 70))
 
 
 def test_gradients_of_groups(way: str) -> None:
@@ -58,19 +58,18 @@ def test_gradients_of_groups(way: str) -> None:
     agree(op(GROUPED), inputs)
     keep = inputs.pop("keep")
     made = op(GROUPED.replace(", keep[b, j]: bool", "").replace(" and keep", ""))
-    both_agree(made, inputs, 1e-11)
+    both_agree(made, inputs)
     assert keep.any()
 
 
 def test_gradients_of_features_and_gains(way: str) -> None:
-    both_agree(op(FEATURES), featured(150, 150), 1e-11)
+    both_agree(op(FEATURES), featured(150, 150))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_types(way: str, dtype: torch.dtype) -> None:
     inputs = {n: t.to(dtype) for n, t in qkv(150, 150).items()}
-    tolerance = {torch.bfloat16: 8e-3, torch.float16: 1e-3, torch.float32: 1e-5}[dtype]
-    agree(op(linear("mask j <= i", NORMALIZERS["row sum"])), inputs, tolerance=tolerance)
+    agree(op(linear("mask j <= i", NORMALIZERS["row sum"])), inputs)
 
 
 def test_strides(way: str) -> None:
@@ -85,7 +84,7 @@ def test_strides(way: str) -> None:
 def test_boxes_of_the_machine(way: str) -> None:
     """The tile sizes that the backend itself chooses, at a length of many tiles."""
     for mask in ("mask j <= i", "mask i < j"):
-        agree(op(linear(mask)), qkv(1100, 1100, h=1), boxes=boxes.choose, tolerance=5e-5)
+        agree(op(linear(mask)), qkv(1100, 1100, h=1), boxes=boxes.choose)
 
 
 def test_results_do_not_depend_on_threads(way: str) -> None:

@@ -6,8 +6,8 @@ import pytest
 from attends import op, qkv
 from attncc.backends.triton.run import module_of
 from keyed_cases import HISTOGRAMS, TABLES, cut, histogram
-from test_triton_backward import agree as gradients_agree
 from triton_cases import agree
+from triton_cases import agree_both as gradients_agree
 
 from attncc.errors import AttnValueError
 from attncc.schedules.backward import differentiated

@@ -11,8 +11,8 @@ from attncc.backends.triton.machine import Worker
 from attncc.backends.triton.settle import settle
 from state_cases import FEATURES, MASKS, NORMALIZERS, featured, grouped, linear, qkv
 from state_cases import GROUPED as _GROUPED
-from test_triton_backward import agree as both_agree
 from triton_cases import agree
+from triton_cases import agree_both as both_agree
 
 from attncc.schedules.plan import Fused
 
@@ -24,13 +24,13 @@ GROUPED = _GROUPED.replace(", keep[b, j]: bool", "").replace(" and keep", "")
 def test_masks(mask: str) -> None:
     made = op(linear(MASKS[mask], NORMALIZERS["row sum"]))
     for i, j in ((150, 150), (37, 70), (1, 0)):
-        runner = agree(made, qkv(i, j, b=1, h=1), tolerance=5e-5)
+        runner = agree(made, qkv(i, j, b=1, h=1))
     text = next(iter(runner._modules.values()))[0].text
     assert "launch_o_from_the_right" in text and "from the right, (Q)(K^T V)" in text
 
 
 def test_groups_with_keys_left_out() -> None:
-    agree(op(_GROUPED), grouped(70, 70), tolerance=5e-5)
+    agree(op(_GROUPED), grouped(70, 70))
 
 
 @pytest.mark.parametrize("mask", ["none", "causal"])

@@ -1,49 +1,39 @@
-"""Tiles for tests of Triton kernels, and the comparison with the oracle in float64."""
+"""Tiles for tests of Triton kernels, and the comparisons with the oracle."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Collection
 
 import torch
-from attends import attend, op, qkv, rand, same
+import ways
+from attends import attend, op, qkv, rand
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.run import Runner
 
 import attncc
-from attncc.runtime.backends import named
-from attncc.schedules.plan import Fused
+from attncc.schedules.backward import Tape
 
-__all__ = ["DEVICE", "SMALL", "agree", "attend", "op", "qkv", "rand"]
+__all__ = ["DEVICE", "SMALL", "agree", "agree_both", "attend", "op", "qkv", "rand"]
 
-SMALL = Config(32, 32, 4, 1)
-"""Tiles small enough that a few dozen positions make several."""
-
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+SMALL: Config = ways.WAYS["triton"].tiles()
+DEVICE = ways.WAYS["triton"].device
 
 
 def agree(
+    made: attncc.Op, inputs: dict[str, torch.Tensor], *, outputs: tuple[str, ...] = (), config: Config = SMALL, fused: bool = True
+) -> Runner:
+    """The kernels give what eager gives in float64. fused: whether every attend must be fused, as a whole."""
+    return ways.agree("triton", made, inputs, outputs=outputs, tiles=config, fused=fused)
+
+
+def agree_both(
     made: attncc.Op,
     inputs: dict[str, torch.Tensor],
-    *,
-    outputs: tuple[str, ...] = (),
+    needs: Collection[str] = (),
     config: Config = SMALL,
-    tolerance: float = 3e-5,
-    fused: bool = True,
-) -> Runner:
-    """The fused kernels give what eager gives in float64: equal infinities, no NaN of their own, errors relative to the largest value.
-
-    fused: whether every attend must be fused, as a whole.
-    """
-    inputs = {n: t.to(DEVICE) for n, t in inputs.items()}
-    program = made.specialise({n: t.dim() for n, t in inputs.items()})
-    asked = outputs or tuple(o.name for o in program.outputs if not o.on_request)
-    runner = Runner(program, asked, config)
-    if fused:
-        left = [s.reason for s in runner.plan.steps if not isinstance(s, Fused)]
-        assert not left, left
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # numpy, of log 0 in the interpreter
-        found = runner(inputs)
-    exact = named("eager").prepare(program, asked)({n: t.double() if t.is_floating_point() else t for n, t in inputs.items()})
-    same(found, exact, asked, tolerance)
-    return runner
+    zero: Collection[str] = (),
+    whole: bool = False,
+) -> Tape:
+    """Outputs and gradients by kernels are those of eager in float64, of the inputs in `needs` (empty: every float). zero: outputs
+    without a cotangent. whole: errors are relative to the largest of all gradients."""
+    return ways.agree_both("triton", made, inputs, needs=needs, zero=zero, tiles=config, whole=whole)
