@@ -54,10 +54,10 @@ def still_values(program: Program, outputs: Collection[str], fused: Sequence[tup
     """
     parts: dict[str, list[Node]] = {}
     read = {o.value for o in program.outputs if o.name in outputs}
-    for node, fusion in fused:
-        written, more = _written_out(node, fusion)
+    for attend, fusion in fused:
+        written, more = _written_out(attend, fusion)
         read |= more
-        for value in values_of(node):
+        for value in values_of(attend):
             parts.setdefault(value.name, [*fusion.before, written])
     nodes: list[Node] = []
     for whole in program.nodes:
