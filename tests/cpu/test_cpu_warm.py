@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import warm_process
 
+from attncc import kept
+
 FIRST_CALL = 100_000
 """Calls of Python functions that the first calls of two ops may take, with their gradients. Planning them takes more than a million."""
 
@@ -35,6 +37,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, A
         env = {**os.environ, "PYTHONHASHSEED": "1"}
         done = subprocess.run([sys.executable, warm_process.__file__], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    if not kept.compiler() or kept._look() != kept._state():
+        pytest.skip("the files of the compiler were edited while the test ran: nothing is kept then")
     yield first, json.loads(done.stdout)
 
 
