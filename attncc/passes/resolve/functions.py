@@ -145,7 +145,7 @@ def along(scope: Scope, use: Use) -> Value:
         sink = Const(0.0) if sink is None and plus is True else sink
     atoms = tuple(a for ref in refs for a in ref.atoms)
     missing = [a for a in atoms if a not in axes_of(e) and (cond is None or a not in axes_of(cond))]
-    if missing and use.name in ("softmax", "log_softmax"):
+    if missing and use.bracket is not None and use.name in ("softmax", "log_softmax"):  # without brackets: a score may be 0
         raise AttnTypeError(
             f"nothing here depends on axis '{missing[0]}'", use.span, "a softmax runs along an axis of its argument"
         )
