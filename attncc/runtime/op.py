@@ -254,11 +254,12 @@ class Op:
             tuning.tune(program, self._wanted(program, outputs), plain)
 
     def source(self, target: str = "cuda:90", sizes: Mapping[str, int] | None = None, bits: int = 16) -> str:
-        """The generated kernels for a target, as text. sizes: of head dimensions, 64 where not given; bits: of a float.
+        """The generated kernels, as text: Triton for a target like cuda:90, C for "cpu".
 
-        Raises AttnUnsupportedError when nothing of the pattern is fused.
+        sizes: of head dimensions, 64 where not given; bits: of a float, 32 or 64 for C too. Raises AttnUnsupportedError when
+        nothing of the pattern is fused, AttnValueError for an unknown target.
         """
-        backend: Any = named("triton")
+        backend: Any = named("cpu" if target == "cpu" else "triton")
         program = self.ir
         reasons = backend.refuses(program)
         if reasons:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from .run import Runner
 
+_ELEMENTS = {16: "bfloat16", 32: "float32", 64: "float64"}
+
 
 class Cpu(Compiling):
     """Generated C for attends; other nodes of a program run through the eager backend."""
@@ -64,15 +66,17 @@ class Cpu(Compiling):
 
         return gradient(program, outputs)
 
-    def source(self, program: Program, outputs: Sequence[str], features: dict[str, int], element: str = "float32") -> str:
-        """The generated C for an element type. features: sizes of head dimensions by axis, 64 where not given."""
+    def source(
+        self, program: Program, outputs: Sequence[str], features: dict[str, int], target: str = "cpu", bits: int = 32
+    ) -> str:
+        """The generated C. features: sizes of head dimensions by axis, 64 where not given. bits: of an element; 16 is bfloat16."""
         from attncc.schedules.plan import Fused, plan
 
         from .module import print_module
 
         made = plan(program, outputs)
         programs = [p for s in made.steps if isinstance(s, Fused) for p in (*s.definitions, *s.kernels)]
-        return print_module(made.program.name, programs, {a: features.get(a, 64) for a in made.features}, element).text
+        return print_module(made.program.name, programs, {a: features.get(a, 64) for a in made.features}, _ELEMENTS[bits]).text
 
 
 backend = Cpu()
