@@ -244,9 +244,13 @@ def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[
 def _stored(program: Program, out: Any, made: Plan, names: Names) -> str:
     axes = made.arrays[out.value]
     wanted = tuple(a for d in out.dims for a in d)
-    if set(axes) != set(wanted):
+    if not set(wanted) <= set(axes):
         raise AttnUnsupportedError(f"output {out.name} is repeated along an axis: no self-contained module is made for it")
     text = names.of("tensor", out.value)
+    summed = [n for n, a in enumerate(axes) if a not in wanted]  # of a gradient: what shares one value of the input
+    if summed:
+        text += f".sum({tuple(summed)}).to(dtype)"
+        axes = tuple(a for a in axes if a in wanted)
     if axes != wanted:
         text += f".permute({', '.join(str(axes.index(a)) for a in wanted)})"
     if any(len(d) != 1 for d in out.dims):

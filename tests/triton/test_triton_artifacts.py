@@ -219,12 +219,42 @@ exact = torch.einsum("bhij,bjhe->bihe", p, v.repeat_interleave(2, 2))
 want = torch.autograd.grad(exact, (q, k, v), up)
 print([a.shape == b.shape and bool((a - b).abs().max() < 1e-5) for a, b in zip((o, *found), (exact, *want))])
 """
+    assert _printed(tmp_path, "causal", body) == "[True, True, True, True]"
+
+
+RATES = """
+pattern decays(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], rate[h]) -> o[b, h, i, e] {
+  attend o over j { score dot(q, k) - rate * abs(i - j)   normalize sigmoid   mix v }
+}
+"""
+
+
+def test_a_gradient_that_is_a_sum(tmp_path: Path) -> None:
+    """One value a head is read in every batch and row: its gradient is their sum."""
+    op = attncc.compile(RATES)
+    write(op.ir, ["o"], tmp_path, "cuda:80", "bf16", {"d": 16, "e": 16}, op.title, op.name, _worker(), "split")
+    body = """
+q, k, v = (torch.randn(2, 3, 21, 16, requires_grad=True) for _ in range(3))
+rate = torch.rand(3, requires_grad=True)
+given = [t.detach() for t in (q, k, v, rate)]
+up = torch.randn(2, 3, 21, 16)
+*found, got = decays_backward(*given, up)
+at = torch.arange(21)
+exact = torch.sigmoid(q @ k.mT - rate[:, None, None] * (at[:, None] - at).abs()) @ v
+*_, want = torch.autograd.grad(exact, (q, k, v, rate), up)
+print(got.shape == want.shape and bool((got - want).abs().max() < 1e-4))
+"""
+    assert _printed(tmp_path, "decays", body) == "True"
+
+
+def _printed(folder: Path, name: str, body: str) -> str:
+    """What code prints that has all names of a written module."""
     alone = ALONE.replace("import {name}\n", "import *\n")
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", alone.format(name="causal", body=body), str(tmp_path)],
-        capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=tmp_path, check=False,
+        [sys.executable, "-W", "ignore", "-c", alone.format(name=name, body=body), str(folder)],
+        capture_output=True, text=True, env={**os.environ, "TRITON_INTERPRET": "1"}, cwd=folder, check=False,
     )  # fmt: skip
-    assert done.stdout.strip() == "[True, True, True, True]", done.stderr[-2000:]
+    return done.stdout.strip() or done.stderr[-2000:]
 
 
 def test_no_backward_pass_alone(tmp_path: Path) -> None:
