@@ -92,6 +92,8 @@ NAMES = [
     Bad("output never assigned", p("x = q").replace("-> o", "-> ▸o"), AttnNameError, "output 'o' is never assigned"),
     Bad("assigned twice", p(WHOLE + "x = q\n▸x = k"), AttnNameError, "'x' is assigned twice", "only a fold"),
     Bad("input assigned", p("▸q = k"), AttnNameError, "'q' already names something else", "inputs, parameters and axes cannot be assigned"),
+    Bad("input with a taken name", "pattern p(▸admitted[b, i]) -> o[b, i] { o = admitted }", AttnNameError, "'admitted' is the name of the mask", "another name"),
+    Bad("value with a taken name", "pattern p(q[b, i]) -> o[b, i] { ▸admitted = q * 2   o = admitted }", AttnNameError, "'admitted' is the name of the mask", "another name"),
     Bad("input declared twice", "pattern p(q[b, i], ▸q[b, i]) -> o[b, i] { o = q }", AttnNameError, "input 'q' is declared twice", "exclude each other"),
     Bad("pattern declared twice", "pattern p(q[b]) -> o[b] { o = q }\n▸pattern p(q[b]) -> o[b] { o = q }", AttnNameError, "pattern 'p' is declared twice", "rename one"),
     Bad("definition declared twice", "define f(x) = x\n▸define f(x) = x\npattern p(q[b]) -> o[b] { o = f(q) }", AttnNameError, "'f' is declared twice"),

@@ -14,12 +14,11 @@ from .arithmetic import conjunction, make_and, to_expr
 from .expressions import name_text, static_bool, whole
 from .normalizers import normalized
 from .reads import axis_of, flatten
-from .scope import AttendScope, Scope, reference
+from .scope import ADMITTED, AttendScope, Scope, reference, unreserved
 from .statements import declare, target_axes
 from .values import Absent, AxisRef, Value
 
 SETTINGS = {"order": ("auto", "left", "right"), "empty": ("zero", "uniform", "error")}
-RESERVED = "admitted"
 
 
 @dataclass
@@ -169,8 +168,8 @@ def _local_name(scope: Scope, named: tree.Named, default: str, taken: list[str])
         )
     if named.name is None and (label in scope.names or label in taken):
         label = f"~{len(taken)} {default}"  # nothing can refer to it
-    elif label == RESERVED:
-        raise AttnNameError(f"'{RESERVED}' is the name of the mask inside an attend", named.span)
+    elif label == ADMITTED:
+        unreserved(label, named.span)
     elif label in scope.names and label not in (*scope.attend.locals, *scope.attend.labels.values()):
         raise AttnNameError(f"'{label}' already names something else here", named.span, "give the pair value another name")
     name = next((n for n, known in scope.attend.labels.items() if known == label), label)
@@ -268,7 +267,7 @@ def _weight_side(scope: Scope, clause: tree.Clause, draft: Draft) -> None:
             _pair(scope, draft, name)
         case tree.Emit(_, items):
             scope.attend.emits = draft.emits
-            _pair(scope, draft, RESERVED)
+            _pair(scope, draft, ADMITTED)
             for named in items:
                 if named.name is None:
                     raise AttnTypeError("an emit needs a name", named.span, "emit name = ...")

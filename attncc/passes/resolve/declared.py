@@ -16,7 +16,7 @@ from .outputs import entries
 from .overloads import axes_in
 from .params import bind_params, type_text
 from .ranks import packs_in, ranks_of_lists, scope_env, stored_count
-from .scope import Builder, Library, Scope
+from .scope import Builder, Library, Scope, unreserved
 from .signatures import InputSpec, expand_inputs, expand_name, gather, register_wheres
 from .values import Absent
 
@@ -50,6 +50,7 @@ def inputs_of(library: Library, decl: tree.Pattern, params: Mapping[str, Any]) -
     off: dict[str, Span] = {}
     for spec, _ in expand_inputs(scope, decl.inputs):
         on = True
+        unreserved(spec.name, spec.span)
         if spec.decl.cond is not None and not spec.decl.optional:
             scope.names.setdefault(spec.name, Absent(spec.name))
             on = _static_or_true(scope, spec)

@@ -13,6 +13,15 @@ from ...language import tree
 from .budget import MAX_NODES, Budget
 from .values import AxisRef, Lazy, PackOf, Value
 
+ADMITTED = "admitted"
+"""Inside an attend: which pairs take part."""
+
+
+def unreserved(name: str, span: Span) -> None:
+    """Raises AttnNameError for a name that the language has taken."""
+    if name == ADMITTED:
+        raise AttnNameError(f"'{ADMITTED}' is the name of the mask inside an attend", span, "choose another name")
+
 
 @dataclass
 class Library:

@@ -11,7 +11,7 @@ from ...language import tree
 from .arithmetic import conjunction, to_expr
 from .expressions import name_text, static_bool, value, whole
 from .layouts import AxisMaker
-from .scope import Scope, is_plain
+from .scope import Scope, is_plain, unreserved
 from .signatures import expand_name
 from .values import EXPR_TYPES, Absent, AxisRef, PackOf, Several, Value
 
@@ -103,6 +103,7 @@ def bind(scope: Scope, name: str, target: tree.Target, got: Value, source: tree.
         got = got.items[0]
     if name == "_":
         return
+    unreserved(name, target.span)
     if axes is not None:
         got = to_expr(scope, got, target.span)
     if isinstance(got, AxisRef):
