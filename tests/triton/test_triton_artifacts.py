@@ -247,6 +247,31 @@ print(got.shape == want.shape and bool((got - want).abs().max() < 1e-4))
     assert _printed(tmp_path, "decays", body) == "True"
 
 
+TWINS = """
+pattern nearby(q[b, i, d], k[b, i, d], v[b, i, e]) -> o[b, i, e] {
+  attend o over i' { score dot(q, k') / 4   mask abs(i - i') <= 3   normalize softmax   mix v' }
+}
+"""
+
+
+def test_gradients_of_self_attention(tmp_path: Path) -> None:
+    """Keys are read along another name of the queries' axis."""
+    op = attncc.compile(TWINS)
+    write(op.ir, ["o"], tmp_path, "cuda:80", "bf16", {"d": 16, "e": 16}, op.title, op.name, _worker(), "split")
+    body = """
+q, k, v = (torch.randn(2, 21, 16, requires_grad=True) for _ in range(3))
+given = [t.detach() for t in (q, k, v)]
+o, *kept = nearby_forward(*given)
+up = torch.randn(2, 21, 16)
+found = nearby_backward(*given, o, *kept, up)
+at = torch.arange(21)
+exact = (q @ k.mT / 4).masked_fill((at[:, None] - at).abs() > 3, float("-inf")).softmax(-1) @ v
+want = torch.autograd.grad(exact, (q, k, v), up)
+print([a.shape == b.shape and bool((a - b).abs().max() < 1e-5) for a, b in zip((o, *found), (exact, *want))])
+"""
+    assert _printed(tmp_path, "nearby", body) == "[True, True, True, True]"
+
+
 def _printed(folder: Path, name: str, body: str) -> str:
     """What code prints that has all names of a written module."""
     alone = ALONE.replace("import {name}\n", "import *\n")
