@@ -7,18 +7,47 @@ max(x s) is never above 0, which a fused multiply-add of x, s and a rounded maxi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from attncc.ir.expr import Apply, Const, Expr, Read, children, rebuild
-from attncc.tile.nodes import Block, Dot, If, Load, Map, Program, Reduce, Repeat, Set, Stmt, TileLoop, statements, value
+from attncc.ir.expr import Apply, Const, Expr, Read, children, kind_of, rebuild, walk
+from attncc.tile.nodes import Block, Dot, If, Load, Map, Program, Reduce, Repeat, Set, Stmt, TileLoop, inner, statements, value
 
 from .ready import reads
 
 
+_ORDER = ("ge", "gt", "le", "lt", "eq", "ne")
+
+
 def fold(program: Program) -> Program:
-    """The program with factors folded, where all uses allow it."""
-    return _Folder(program).run()
+    """The program with factors folded, where all uses allow it.
+
+    Not where a pair's value is stored as the greatest or least of its row, or compared with one that was: the owner's operand is
+    another one in the next kernel, so the same pair's value would be rounded in another way there.
+    """
+    return program if any(map(_same, _outside(program.body))) else _Folder(program).run()
+
+
+def _outside(body: Sequence[Stmt]) -> Iterator[Stmt]:
+    """Every statement but those of an online normalizer."""
+    for stmt in body:
+        if not (isinstance(stmt, Block) and stmt.kind == "online"):
+            yield stmt
+            yield from _outside(inner(stmt))
+
+
+def _same(stmt: Stmt) -> bool:
+    """Whether it takes values of pairs that are the same in every kernel."""
+    match stmt:
+        case Reduce(_, "max" | "min"):
+            return True
+        case Map(_, expr) | Set(_, expr):
+            return any(isinstance(e, Apply) and e.op in _ORDER and all(map(_varies, e.args)) for e in walk(expr))
+    return False
+
+
+def _varies(expr: Expr) -> bool:
+    return kind_of(expr) == "float" and not isinstance(expr, Const)
 
 
 class _Folder:

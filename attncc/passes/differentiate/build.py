@@ -320,6 +320,16 @@ class Reverse:
         side.weights[made] = score, statistic
         return made
 
+    def exponents(self, n: int) -> list[tuple[Read, Expr]]:
+        """The weights exp(score - lse) of a kind of keys by name, each with its lse."""
+        lets = dict(self.sides[n].lets)
+        out: list[tuple[Read, Expr]] = []
+        for made in self.sides[n].weights:
+            match lets[value_name(made)]:
+                case Apply("exp", (Apply("sub", (_, lse)) | Apply("min", (Apply("sub", (_, lse)), _)),)):
+                    out.append((made, lse))
+        return out
+
     def let(self, n: int, hint: str, expr: Expr) -> Read:
         """A value of a pair by name."""
         side = self.sides[n]

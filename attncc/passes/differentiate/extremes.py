@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...errors import AttnUnsupportedError
 from ...ir.expr import Apply, Const, Expr, Read
 from ...ir.pairs import Final, Keyed, Sum, Term, value
-from ..fuse.algebra import is_const, mul, neg
+from ..fuse.algebra import add, contains, is_const, mul, neg
 from .ends import Ends
 from .script import at
 
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 SLACK = 1e-5
 """How close to the extreme of its row a value counts as equal to it, relative: tiles of another shape sum products in another order."""
+
+WEIGHT_SLACK = 2.0**-20
+"""The same of a weight exp(score - lse), for every 1 of |lse|: the rounding of both, eight times over, which exp makes relative."""
 
 
 def kept_where(mask: Expr | None, expr: Expr) -> Expr:
@@ -51,13 +54,17 @@ def shared(rev: Reverse, ends: Ends, n: int, s: Sum, expr: Expr, cotangent: Read
     share = rev.shares.get(s.name)
     if share is None:
         share = rev.shares[s.name] = _share(rev, ends, s, cotangent)
-    return Apply("where", (_reached(ends, s, expr), share, Const(0.0)))
+    return Apply("where", (_reached(rev, n, ends, s, expr), share, Const(0.0)))
 
 
-def _reached(ends: Ends, s: Sum, expr: Expr) -> Expr:
+def _reached(rev: Reverse, n: int, ends: Ends, s: Sum, expr: Expr) -> Expr:
     """Whether a value is its row's extreme, up to rounding."""
     top = ends.sum_kept(s)
-    slack = mul(Const(SLACK), Apply("abs", (top,)))
+    relative: Expr = Const(SLACK)
+    for weight, lse in rev.exponents(n):
+        if contains(expr, weight):
+            relative = add(relative, mul(Const(WEIGHT_SLACK), Apply("abs", (lse,))))
+    slack = mul(relative, Apply("abs", (top,)))
     if s.op == "max":
         return Apply("ge", (expr, Apply("sub", (top, slack))))
     return Apply("le", (expr, Apply("add", (top, slack))))
@@ -70,7 +77,7 @@ def _share(rev: Reverse, ends: Ends, s: Sum, cotangent: Read) -> Read:
     count = rev.name(f"{s.name}_ties")
     terms = []
     for t in s.terms:
-        found = _reached(ends, s, rev.weighted(ends, t.keys, t.expr))
+        found = _reached(rev, t.keys, ends, s, rev.weighted(ends, t.keys, t.expr))
         mask = rev.mask(ends.stage, t.keys)
         found = found if mask is None else Apply("and", (mask, found))
         terms.append(Term(t.keys, Apply("where", (found, Const(1.0), Const(0.0)))))
