@@ -15,7 +15,6 @@ from attncc.tile.nodes import Block, Dot, If, Load, Map, Program, Reduce, Repeat
 
 from .ready import reads
 
-
 _ORDER = ("ge", "gt", "le", "lt", "eq", "ne")
 
 
