@@ -57,7 +57,9 @@ def installed() -> dict[str, EntryPoint]:
 def named(name: str) -> Backend:
     """The backend of a name. Raises AttnUnsupportedError."""
     if name not in installed():
-        raise AttnUnsupportedError(f"no backend '{name}'", None, f"backends here: {', '.join(sorted(installed()))}")
+        known = ", ".join(sorted(installed()))
+        help = f"backends here: {known}" if known else "attncc is imported but not installed: pip install -e . registers its backends"
+        raise AttnUnsupportedError(f"no backend '{name}'", None, help)
     found: Backend = installed()[name].load()
     return found
 
