@@ -82,8 +82,8 @@ def _backward(made: Differentiated, tape: Tape) -> Plan:
         if len(own) > 1:
             raise AttnUnsupportedError(f"the gradient of {wanted.name} is a sum of {len(own)} arrays: no module is made for it")
         for part in own:
-            axes = iter(part.axes)  # an axis of the input may be read under another name: keys of self-attention
-            gradients.append(Output(f"d_{wanted.name}", part.name, tuple(tuple(next(axes) for _ in d) for d in wanted.dims)))
+            read = iter(part.axes)  # an axis of the input may be read under another name: keys of self-attention
+            gradients.append(Output(f"d_{wanted.name}", part.name, tuple(tuple(next(read) for _ in d) for d in wanted.dims)))
     stored = {o.value: o.dims for o in made.program.outputs}
     inputs = tuple(replace(i, dims=stored.get(i.name, i.dims)) for i in tape.plan.program.inputs)
     program = replace(tape.plan.program, inputs=(*inputs, *cotangents), outputs=tuple(gradients))
