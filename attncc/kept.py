@@ -38,7 +38,7 @@ def kept(kind: type[T], parts: Iterable[object], build: Callable[[], T]) -> T:
     if not own:
         return build()
     name = disk.key([own, kind.__qualname__, *parts])
-    found = _load(disk.read("plans", name))
+    found = unpacked(disk.read("plans", name))
     if isinstance(found, kind):
         return found
     made = build()
@@ -76,7 +76,8 @@ def _method(of: object, name: str) -> Any:
     raise pickle.UnpicklingError(f"{name} is no method of an object of attncc")
 
 
-def _load(data: bytes | None) -> object:
+def unpacked(data: bytes | None) -> object:
+    """A pickled object of this package, None for anything else, whatever is wrong with it."""
     if data is None:
         return None
     try:

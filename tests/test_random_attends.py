@@ -7,6 +7,7 @@ import torch
 from random_attends import Sample, sample
 
 import attncc
+from attncc.runtime.backends import named
 from attncc.testing.oracle import check_call
 
 LONGEST = {"cpu": 200, "triton": 33}
@@ -16,7 +17,11 @@ FEW = {"cpu": range(8), "triton": range(100, 103)}
 
 
 def _check(found: Sample, backend: str) -> None:
-    report = check_call(attncc.compile(found.source), found.tensors, (backend,), seed=1)
+    op = attncc.compile(found.source)
+    decisions = [decision for _, decision, _ in named(backend).notes(op.program(**found.tensors))]
+    assert "fused" in decisions, f"nothing runs as a kernel: {decisions}\n{found.source}"
+    report = check_call(op, found.tensors, (backend,), seed=1)
+    assert not report.skipped, report.notes
     shapes = {n: tuple(t.shape) for n, t in found.tensors.items()}
     assert not report.failures, f"{report.text()}\n{found.source}\n{shapes}"
 

@@ -9,7 +9,8 @@ from importlib import resources
 from pathlib import Path
 
 from ..cache import fetch, key
-from ..errors import AttnError, AttnNameError, Source, Span
+from ..errors import AttnNameError, Source, Span
+from ..kept import unpacked
 from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.scope import Library
@@ -33,11 +34,10 @@ def parsed(source: Source) -> tree.File:
         (folder / "tree").write_bytes(pickle.dumps(parse(source)))
 
     try:
-        found = pickle.loads((fetch("trees", key([_reader(), source.name, source.text]), build) / "tree").read_bytes())
-    except AttnError:
-        raise
-    except Exception:  # whatever the reason, the text can be parsed again
+        data = (fetch("trees", key([_reader(), source.name, source.text]), build) / "tree").read_bytes()
+    except OSError:  # no place to keep it
         return parse(source)
+    found = unpacked(data)
     return found if isinstance(found, tree.File) else parse(source)
 
 
