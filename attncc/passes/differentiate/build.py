@@ -28,11 +28,12 @@ from ..fuse.pieces import Pieces
 from ..fuse.products import plain
 from .distances import unclamped
 from .ends import INF, Ends, Kept, outer_reads
-from .extremes import kept_where, keyed_sum, shared, through
+from .extremes import keyed_sum, shared
 from .monomials import monomial, monomials, total
 from .script import Backward, Part, Script, at
 from .shifts import NO_AXES, Axes, constant_slope, still_scores
 from .sides import Entry, Operand, Side
+from .slopes import kept_where, through
 from .tables import clashes, is_table
 
 _CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from ...errors import AttnUnsupportedError
 from ...ir.expr import Apply, Const, Expr, Read
 from ...ir.pairs import Final, Keyed, Sum, Term, value
-from ..fuse.algebra import add, contains, is_const, mul, neg
+from ..fuse.algebra import add, contains, mul
 from .ends import Ends
 from .script import at
+from .slopes import kept_where
 
 if TYPE_CHECKING:
     from .build import Reverse
@@ -19,34 +20,6 @@ SLACK = 1e-5
 
 WEIGHT_SLACK = 2.0**-20
 """The same of a weight exp(score - lse), for every 1 of |lse|: the rounding of both, eight times over, which exp makes relative."""
-
-
-def kept_where(mask: Expr | None, expr: Expr) -> Expr:
-    """The expression where the mask holds, 0 elsewhere; the expression for no mask."""
-    return expr if mask is None else Apply("where", (mask, expr, Const(0.0)))
-
-
-def through(slope: Expr, cot: Expr) -> Expr:
-    """cot times a slope; where a condition makes the slope 0, so is the result, whatever cot is there: nan or infinity as well."""
-    match slope:
-        case Apply("where", (cond, no, yes)) if is_const(no, 0):
-            return Apply("where", (cond, no, through(yes, cot)))
-        case Apply("where", (cond, yes, no)) if is_const(no, 0):
-            return Apply("where", (cond, through(yes, cot), no))
-        case Apply("mul", (a, b)) if _stops(a):
-            return Apply("mul", (through(a, cot), b))
-        case Apply("neg", (a,)) if _stops(a):
-            return neg(through(a, cot))
-    return mul(cot, slope)
-
-
-def _stops(slope: Expr) -> bool:
-    match slope:
-        case Apply("where", (_, a, b)):
-            return is_const(a, 0) or is_const(b, 0)
-        case Apply("mul" | "neg", (a, *_)):
-            return _stops(a)
-    return False
 
 
 def shared(rev: Reverse, ends: Ends, n: int, s: Sum, expr: Expr, cotangent: Read) -> Expr:
