@@ -261,6 +261,7 @@ class Program:
     those of `made` in the grid: what they hold along both is summed by the caller. most: the most shares that memory allows (None: as
     many as a target likes).
     bands: of sums, one for each program; then there is one share. banded: programs for the same sums, one for each of them, that own bands.
+    single: the same where the axes that loops are repeated for have one position each (`single.py`).
     """
 
     name: str
@@ -280,6 +281,7 @@ class Program:
     most: Expr | None = None
     bands: Bands | None = None
     banded: tuple[Program, ...] = ()
+    single: Program | None = None
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

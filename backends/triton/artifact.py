@@ -23,6 +23,8 @@ from attncc.ir.printer import show_expr
 from attncc.ir.sizes import Unknown, dims_text, scalar
 from attncc.schedules.costs import flops, traffic
 from attncc.schedules.plan import Fused, Plan, Torch, plan
+from attncc.tile.nodes import Program as Tiles
+from attncc.tile.single import repeated
 
 from .artifact_backward import passes
 from .bounds import feature_sizes
@@ -89,7 +91,11 @@ def write(
     }
     if both is not None:
         manifest["functions"] = list(ends)
-        manifest["backward"] = {"form": both.form, "deterministic": both.form == "split", "signature": _signature(both.backward.program)}
+        manifest["backward"] = {
+            "form": both.form,
+            "deterministic": both.form == "split",
+            "signature": _signature(both.backward.program),
+        }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     return manifest
 
@@ -293,6 +299,7 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
         grid = f"min({grid}, {kernel.persistent} * SMs)"
     out: dict[str, Any] = {
         "name": kernel.name,
+        **_when(module, program),
         **files,
         "triton": done.triton,
         "arguments": _arguments(kernel, dtype),
@@ -313,6 +320,15 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
         out["model"] = model_data(model)
     out["roofline"] = _roofline(work, moved, done, dtype, sizes)
     return out
+
+
+def _when(module: Module, program: Tiles) -> dict[str, str]:
+    """For which sizes a kernel runs, where it is one of two forms."""
+    for other in (k.program for k in module.kernels if k.program.single is not None):
+        if program in (other, other.single):
+            test = " and ".join(f"{a} == 1" for a in repeated(other))
+            return {"when": test if program == other.single else f"not ({test})"}
+    return {}
 
 
 def _arguments(kernel: Kernel, dtype: str) -> list[dict[str, str]]:

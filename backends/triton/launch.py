@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from attncc.ir.expr import Expr, Size, walk
 from attncc.tile import bands
 from attncc.tile.nodes import Arg, Dot, Load, statements
+from attncc.tile.single import repeated
 from attncc.tile.verify import ADDED
 
 from .configs import whole_name
@@ -38,6 +39,7 @@ class _Launch:
         self.made: dict[str, Arg] = {}
         self.inputs: dict[str, Arg] = {}
         self.cut = [p for k in kernels for p in k.program.banded]
+        self.alone = [k.program.single for k in kernels if k.program.single is not None]
         self.summed: dict[str, tuple[str, ...]] = {}
         for kernel in kernels:
             for arg in kernel.arrays:
@@ -48,7 +50,7 @@ class _Launch:
                 elif arg.role != "in":
                     self.made[arg.name] = arg
         self.names = Names(
-            {name, "dtype", "device", "element", "CONFIG", *(k.name for k in kernels)}
+            {name, "dtype", "device", "element", "CONFIG", "COMPILED", *(k.name for k in kernels)}
             | {"computed", "promoted", "described", "scratch", "far", "processors"}
         )
         for arg in (*self.inputs.values(), *self.made.values()):
@@ -75,7 +77,7 @@ class _Launch:
         lines += [f"    {self._size(axis)} = {number(size, self._size)}" for axis, size in self._added()]
         device = f"{self.names.of('array', next(iter(self.inputs)))}.device" if self.inputs else "device"
         for kernel in self.kernels:
-            lines += self._either(kernel, device) if kernel.program not in self.cut else []
+            lines += self._either(kernel, device) if kernel.program not in (*self.cut, *self.alone) else []
         given = ", ".join(self._result(a) for a in results)
         lines.append(f"    return {given}{',' if len(results) == 1 else ''}")
         return Launch(self.name, "\n".join(lines) + "\n", tuple(self.inputs.values()), extra, results)
@@ -155,11 +157,15 @@ class _Launch:
         return lines
 
     def _either(self, kernel: Kernel, device: str) -> list[str]:
-        """A kernel, or those for bands of its sums where they are cheaper."""
+        """A kernel, or those for bands of its sums where they are cheaper, or the one for loops that are not repeated."""
         banded = [k for k in self.kernels if k.program in kernel.program.banded]
-        if not banded:
+        single = [k for k in self.kernels if k.program == kernel.program.single]
+        if not banded and not single:
             return self._run(kernel, device)
-        test = number(bands.cheaper(kernel.program, bands.GPU), self._size)
+        if single:
+            banded, test = single, " and ".join(f"{self._size(a)} == 1" for a in repeated(kernel.program))
+        else:
+            test = number(bands.cheaper(kernel.program, bands.GPU), self._size)
         ways = [[line for k in banded for line in self._run(k, device)], self._run(kernel, device)]
         inner = [[f"    {line}" for line in way] for way in ways]
         return [f"    if {test}:", *inner[0], "    else:", *inner[1]]
@@ -210,7 +216,7 @@ class _Launch:
             chosen = self.names.of("config", kernel.name, "config")
             lines.append(f'        {chosen} = CONFIG["{whole_name(kernel.name)}"] if {full} else {config}')
             config = chosen
-        lines.append(f"        {kernel.name}[(programs,)](")
+        lines.append(f'        COMPILED["{kernel.name}"] = {kernel.name}[(programs,)](')
         for group in (arrays, strides, numbers):
             if group:
                 lines.append(f"            {', '.join(group)},")

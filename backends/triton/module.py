@@ -107,7 +107,7 @@ def print_module(
     names = Names()
     for group in groups:
         own: list[Kernel] = []
-        for program in (q for p in group.programs for q in (p, *p.banded)):
+        for program in (q for p in group.programs for q in (*([p.single] if p.single else []), p, *p.banded)):
             own_features = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.axes[0] in features}
             name = names.fresh(f"{program.name}_kernel")
             config = override.get(name) if isinstance(override, Mapping) else override
@@ -127,7 +127,8 @@ def print_module(
         + ("from triton.tools.tensor_descriptor import TensorDescriptor\n" if any(k.descriptors for k in kernels) else "")
         + "\n"
         + "INTERPRETED = triton.knobs.runtime.interpret\n"
-        + _config_text(configs),
+        + _config_text(configs)
+        + "COMPILED = {}  # what the latest launch of each kernel ran\n",
         definitions(used, nvidia=not target.startswith("hip")),
         *(kernel.text for kernel in kernels),
         _PROMOTED.strip() + "\n",

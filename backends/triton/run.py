@@ -19,6 +19,7 @@ from attncc.ir.nodes import Program
 from attncc.kept import kept
 from attncc.schedules.plan import Fused, Plan
 from attncc.tile import bands
+from attncc.tile.single import with_single
 
 from .choice import candidates
 from .chosen import installed
@@ -32,6 +33,10 @@ from .wishes import atomic
 
 Tensors = Mapping[str, torch.Tensor]
 
+_Key = tuple[tuple[int, ...], str, int, bool, int, int, bool]
+"""What a module is printed for: head dimensions, target, bits, descriptors, what is pinned, how often a device was too small, and how
+sums are added."""
+
 _RETREATS = 8
 """How often smaller tiles are tried when a device has too little shared memory for a kernel."""
 
@@ -44,7 +49,8 @@ class Planned:
 
     def __init__(self, made: Plan, override: Config | None = None) -> None:
         self.plan, self.override = made, override
-        self._modules: dict[tuple[tuple[int, ...], str, int, bool, int, int, bool], tuple[Module, ModuleType]] = {}
+        self._modules: dict[_Key, tuple[Module, ModuleType]] = {}
+        self._spills: dict[tuple[_Key, str], list[int]] = {}
         self.retreats = 0
 
     def module(
@@ -57,18 +63,40 @@ class Planned:
         key = (tuple(features.values()), target, bits, described, REGISTRY.stamp, self.retreats, atomic())
         if key not in self._modules:
             made = module_of(self.plan, features, target, bits, self.override, described)
-            if self.retreats:
-                smaller = {k.name: self._smaller(k, features, target, bits, described) for k in made.kernels}
+            if self.retreats or any(of == key for of, _ in self._spills):
+                smaller = {k.name: self._smaller(k, key) for k in made.kernels}
                 made = module_of(self.plan, features, target, bits, smaller, described)
             self._modules[key] = made, load(made.text, self.plan.program.name)
         return self._modules[key]
 
+    def launched(self, loaded: ModuleType) -> None:
+        """Hear what a module's launches ran: a kernel that spills registers has the next configuration from the next call on, the
+        one that spills least where all do. Its results are right all the same."""
+        for name, compiled in getattr(loaded, "COMPILED", {}).items():
+            spills = getattr(compiled, "n_spills", 0)
+            if not spills or self.override is not None:
+                continue
+            key = next((k for k, (_, module) in self._modules.items() if module is loaded), None)
+            if key is None:  # another kernel of the module has just been heard
+                continue
+            kernel = next(k for k in self._modules[key][0].kernels if k.name == name)
+            tried = self._spills.setdefault((key, name), [])
+            if len(tried) < len(self._candidates(kernel, key)):
+                tried.append(spills)
+                del self._modules[key]
 
-    def _smaller(self, kernel: Kernel, features: dict[str, int], target: str, bits: int, described: bool) -> Config:
-        """What a kernel gets after its first configurations asked for more than the device has."""
-        own = {d.axes[0]: features[d.axes[0]] for d in kernel.program.dims if d.axes[0] in features}
+    def _smaller(self, kernel: Kernel, key: _Key) -> Config:
+        """What a kernel gets after its first configurations asked for more than the device has, or spilled."""
+        found, tried = self._candidates(kernel, key), self._spills.get((key, kernel.name), [])
+        return found[tried.index(min(tried)) if len(tried) == len(found) else len(tried)]
+
+    def _candidates(self, kernel: Kernel, key: _Key) -> tuple[Config, ...]:
+        """Configurations of a kernel that do not ask for more than the device has, as far as is known."""
+        features, target, bits, described, *_ = key
+        sizes = dict(zip(self.plan.features, features, strict=True))
+        own = {d.axes[0]: sizes[d.axes[0]] for d in kernel.program.dims if d.axes[0] in sizes}
         found = candidates(kernel.program, own, target, bits, described)
-        return found[min(self.retreats, len(found) - 1)]
+        return found[min(self.retreats, len(found) - 1) :]
 
 
 class Runner(Planned):
@@ -119,13 +147,13 @@ class Run(Steps):
             loaded, name, given, rest = self.call(step)
             try:
                 found = getattr(loaded, name)(*given, **rest)
+                self.runner.launched(loaded)
                 break
             except Exception as error:  # Triton's own, and Triton may not be imported under this name
                 if type(error).__name__ != "OutOfResources" or self.runner.retreats >= _RETREATS:
                     raise
                 self.runner.retreats += 1
         return {value.name: array for value, array in zip(step.values, found, strict=True)}
-
 
     def _lists(self, module: Module, loaded: ModuleType) -> dict[str, torch.Tensor]:
         """Lists of tiles that kernels visit, for the tile sizes they run with."""
@@ -171,9 +199,13 @@ def module_of(
     title: str = "",
 ) -> Module:
     """The generated module of a plan."""
-    wished = bands.atomic if atomic() else (lambda program: program)
+    wish = bands.atomic if atomic() else (lambda program: program)
     groups = [
-        Group(launch_name(s, right), tuple(map(wished, (*s.definitions, *kernels))), tuple(v.name for v in s.values))
+        Group(
+            launch_name(s, right),
+            tuple(with_single(wish(k)) for k in (*s.definitions, *kernels)),
+            tuple(v.name for v in s.values),
+        )
         for s in plan.steps
         if isinstance(s, Fused)
         for right, kernels in ((False, s.kernels), (True, s.right.kernels if s.right is not None else ()))

@@ -50,7 +50,16 @@ _FEW = 3
 
 _FIRST = [
     Config(o, n, w, 2)
-    for o, n, w in ((128, 128, 8), (128, 128, 4), (64, 128, 8), (128, 64, 8), (128, 64, 4), (64, 128, 4), (64, 64, 4), (64, 32, 4))
+    for o, n, w in (
+        (128, 128, 8),
+        (128, 128, 4),
+        (64, 128, 8),
+        (128, 64, 8),
+        (128, 64, 4),
+        (64, 128, 4),
+        (64, 64, 4),
+        (64, 32, 4),
+    )
 ]
 """What usually is among the best."""
 
@@ -113,6 +122,7 @@ def figures(report: Report) -> dict[str, Any]:
 
 def single(program: Program, features: Mapping[str, int], setting: Setting, config: Config) -> Module:
     """A module with one kernel in a configuration."""
+    program = replace(program, single=None)
     keep = tuple(a.name for a in program.args if a.role != "in")
     group = Group("launch", (program,), keep)
     return print_module(

@@ -17,7 +17,7 @@ from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
 from attncc.schedules.backward import differentiated
 from attncc.schedules.plan import Fused, Plan
-from attncc.tile import bands
+from attncc.tile import bands, single
 
 from .choice import candidates
 from .chosen import installed
@@ -71,7 +71,7 @@ class Tuner:
         _, name, given, rest = run.call(step)
         own = next(x for x in made.launches if x.name == name)
         chosen: dict[str, Config] = {}
-        idle = {name for k in made.kernels for name in bands.idle(k.program, run.sizes)}
+        idle = {name for k in made.kernels for of in (bands, single) for name in of.idle(k.program, run.sizes)}
         for kernel in made.kernels:
             if f"{kernel.name}[" not in own.text or kernel.program.name in idle:
                 continue

@@ -181,7 +181,12 @@ pattern dilated(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]) -> o[b, h, i, e] {
 @pytest.mark.parametrize(
     ("text", "name", "more", "mask"),
     [
-        (DOCUMENTS, "documents", "i // 70 * torch.ones(1, 1, dtype=torch.int64)", "(i[:, None] // 70 == i // 70) & (i <= i[:, None])"),
+        (
+            DOCUMENTS,
+            "documents",
+            "i // 70 * torch.ones(1, 1, dtype=torch.int64)",
+            "(i[:, None] // 70 == i // 70) & (i <= i[:, None])",
+        ),
         (DILATED, "dilated", "", "((i[:, None] - i) % 3 == 0) & ((i[:, None] - i).abs() <= 60)"),
     ],
     ids=["documents", "dilated"],
@@ -207,19 +212,22 @@ def test_a_backward_pass(tmp_path: Path) -> None:
     manifest = write(op.ir, ["o"], tmp_path, "cuda:80", "bf16", {"d": 16, "e": 16}, op.title, op.name, _worker(), "joint")
     assert manifest["functions"] == ["causal_forward", "causal_backward"]
     assert manifest["backward"]["form"] == "joint" and not manifest["backward"]["deterministic"]
-    assert [k["name"] for k in manifest["kernels"]] == ["o_kernel", "delta_kernel", "o_backward_kernel", "d_q_kernel"]
+    found = {k["name"]: k.get("when") for k in manifest["kernels"]}
+    forms = {"o_backward_single_kernel": "r == 1", "o_backward_kernel": "not (r == 1)"}
+    assert found == {"o_kernel": None, "delta_kernel": None, **forms, "d_q_kernel": None}
     body = """
-q, k, v = (torch.randn(2, 21, h, 16, requires_grad=True) for h in (4, 2, 2))
+q, k, v = (torch.randn(2, 21, h, 16, requires_grad=True) for h in (2 * R, 2, 2))
 o, *kept = causal_forward(q.detach(), k.detach(), v.detach())
 up = torch.randn(o.shape)
 found = causal_backward(q.detach(), k.detach(), v.detach(), o, *kept, up)
-score = torch.einsum("bihd,bjhd->bhij", q, k.repeat_interleave(2, 2)) / 4
+score = torch.einsum("bihd,bjhd->bhij", q, k.repeat_interleave(R, 2)) / 4
 p = score.masked_fill(torch.ones(21, 21).triu(1).bool(), float("-inf")).softmax(-1)
-exact = torch.einsum("bhij,bjhe->bihe", p, v.repeat_interleave(2, 2))
+exact = torch.einsum("bhij,bjhe->bihe", p, v.repeat_interleave(R, 2))
 want = torch.autograd.grad(exact, (q, k, v), up)
 print([a.shape == b.shape and bool((a - b).abs().max() < 1e-5) for a, b in zip((o, *found), (exact, *want))])
 """
-    assert _printed(tmp_path, "causal", body) == "[True, True, True, True]"
+    for r in (2, 1):
+        assert _printed(tmp_path, "causal", body.replace("R", str(r))) == "[True, True, True, True]"
 
 
 RATES = """
