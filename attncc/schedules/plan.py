@@ -12,6 +12,7 @@ from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..ir.pairs import PairStage
 from ..ir.sizes import scalar
 from ..passes.classify import query_axes
+from ..passes.digits import with_digits
 from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
 from .definitions import runs
@@ -109,7 +110,7 @@ class Plan:
 
 def plan(program: Program, outputs: Collection[str]) -> Plan:
     """How to compute some outputs."""
-    program = live(program, outputs)
+    program = with_digits(live(program, outputs))
     arrays = {i.name: tuple(a for dim in i.dims for a in dim) for i in program.inputs}
     kinds = {i.name: i.kind for i in program.inputs}
     steps: list[Step] = []
