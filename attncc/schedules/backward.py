@@ -17,6 +17,7 @@ from ..ir.nodes import Assign, Attend, Input, Node, Program, Value, used_by, val
 from ..ir.pairs import Final, PairStage
 from ..passes.differentiate import Backward, Derivative, Part, Phase, constant, reads_of, still_values
 from .flash import lower
+from .grouped import grouped
 from .order import right_order
 from .plan import Fused, Plan, Torch, equal_sizes, known_features, plan, token_axes
 from .pulls import Token, token_pull
@@ -165,7 +166,10 @@ def _keeping(made: Plan, derivatives: Sequence[Derivative | str], kept: Mapping[
             kernels[k] = lower(stages[k], known, acc, sizes)
         assert isinstance(step.node, Attend)
         right = None if step.right is None else right_order(stages, known, acc, sizes, step.node.order)
-        steps[n] = replace(step, stages=tuple(stages), kernels=tuple(kernels), values=tuple(values), acc=acc, right=right)
+        shared = grouped(stages, kernels, known, acc, sizes)
+        steps[n] = replace(
+            step, stages=tuple(stages), kernels=tuple(kernels), values=tuple(values), acc=acc, right=right, grouped=shared
+        )
     return replace(made, steps=tuple(steps), arrays=arrays, kinds=kinds)
 
 
@@ -353,7 +357,10 @@ class _Reverse:
             made += [x for s in phase.stages for x in (*(f.name for f in s.finals), *(y.name for y in s.keyed))]
             wanted = used.union(*later[n + 1 :])
             values = tuple(Value(x, arrays[x], "float") for x in made if x in wanted)
-            fused = Fused(step.node, before, tuple(definitions), phase.stages, tuple(kernels), (), acc, values, right)
+            shared = grouped(phase.stages, kernels, known, acc, sizes)
+            fused = Fused(
+                step.node, before, tuple(definitions), phase.stages, tuple(kernels), (), acc, values, right, grouped=shared
+            )
             if self.of.rewrite is not None:
                 fused, arrays, parts = self.of.rewrite(fused, arrays, parts, self.program)
             out.append(fused)

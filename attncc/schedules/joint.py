@@ -48,7 +48,7 @@ def joint(step: Fused, arrays: Axes, parts: tuple[Part, ...], program: WholeProg
     kernels = [kernel if n == found[1] else k for n, k in enumerate(step.kernels) if n != found[0]]
     arrays = {**arrays, **{f.name: (share, *f.axes) for f in rows.finals}}
     values = tuple(replace(v, axes=arrays[v.name]) for v in step.values)
-    new = replace(step, stages=tuple(stages), kernels=tuple(kernels), acc=acc, values=values)
+    new = replace(step, stages=tuple(stages), kernels=tuple(kernels), acc=acc, values=values, grouped=None)
     return new, arrays, tuple(replace(p, stored=(share, *p.stored)) if p.name in names else p for p in parts)
 
 

@@ -53,7 +53,7 @@ def joint_atomic(
     kernel = verify(AtomicJoint(stage, rows, arrays, acc, equal_sizes(program)).program())
     kernels = [kernel if n == found[1] else k for n, k in enumerate(step.kernels) if n != found[0]]
     stages = tuple(stage if n == found[1] else s for n, s in enumerate(step.stages) if n != found[0])
-    return replace(step, stages=stages, kernels=(*kernels, *last), acc=acc), arrays, parts
+    return replace(step, stages=stages, kernels=(*kernels, *last), acc=acc, grouped=None), arrays, parts
 
 
 def _scaled_afterwards(rows: PairStage, step: Fused, arrays: Axes) -> tuple[PairStage, tuple[Program, ...]]:

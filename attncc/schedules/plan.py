@@ -17,6 +17,7 @@ from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
 from .definitions import runs
 from .flash import lower
+from .grouped import Grouped, grouped
 from .order import Right, right_order
 from .token import lower_definition
 
@@ -37,7 +38,8 @@ class Fused:
     node: the attend, or the last of the definitions, of which earlier ones are in `beside`. over: an array that the one value of
     a definition's kernel may be written over, as it reads it at its own token alone.
 
-    right: the same kernels from the right, for calls where that costs less. fusion: what the stages were made from.
+    right: the same kernels from the right, for calls where that costs less. grouped: the same with rows of several heads in a tile, for
+    calls with few of them. fusion: what the stages were made from.
 
     definitions: tile programs of what runs before, in order. before, after: definitions that run on PyTorch instead, because
     one of them is no sweep over tokens. acc: names of values in the accumulation type. values: what the step leaves for later
@@ -56,6 +58,7 @@ class Fused:
     fusion: Fusion | None = None
     beside: tuple[Assign, ...] = ()
     over: str = ""
+    grouped: Grouped | None = None
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -64,13 +67,21 @@ class Fused:
 
     def chosen(self, sizes: Mapping[str, int], swept: bool = False) -> tuple[Tiles, ...]:
         """The kernels that run for a call's sizes. swept: causal states are carried along in one sweep."""
-        if swept and self.right is not None and self.right.chosen(sizes):
-            return self.right.swept
-        return self.right.kernels if self.right is not None and self.right.chosen(sizes) else self.kernels
+        if self.right is not None and self.right.chosen(sizes):
+            return self.right.swept if swept else self.right.kernels
+        return self.grouped.kernels if self.grouped is not None and self.grouped.chosen(sizes) else self.kernels
+
+    def held(self, sizes: Mapping[str, int], swept: bool = False) -> tuple[Tiles, ...]:
+        """The kernels for the sizes of a call and for other lengths of its rows."""
+        chosen = self.chosen(sizes, swept)
+        if self.grouped is None or not (chosen is self.kernels or chosen is self.grouped.kernels) or not self.grouped.several(sizes):
+            return chosen
+        return (*self.kernels, *(k for k, other in zip(self.grouped.kernels, self.kernels, strict=True) if k is not other))
 
     @property
     def all_kernels(self) -> tuple[Tiles, ...]:
-        return (*self.kernels, *(self.right.kernels if self.right is not None else ()))
+        grouped = self.grouped.kernels if self.grouped is not None else ()
+        return (*self.kernels, *grouped, *(self.right.kernels if self.right is not None else ()))
 
 
 Step = Torch | Fused
@@ -220,7 +231,20 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
             known[keyed.name] = keyed.axes
             made.append(Value(keyed.name, keyed.axes, "float"))
             acc.add(keyed.name)
-    return Fused(node, before, definitions, fusion.stages, tuple(kernels), fusion.after, frozenset(acc), tuple(made), right, fusion)
+    shared = grouped(fusion.stages, kernels, known, acc, sizes)
+    return Fused(
+        node,
+        before,
+        definitions,
+        fusion.stages,
+        tuple(kernels),
+        fusion.after,
+        frozenset(acc),
+        tuple(made),
+        right,
+        fusion,
+        grouped=shared,
+    )
 
 
 def equal_sizes(program: Program) -> dict[str, Expr]:

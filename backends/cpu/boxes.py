@@ -54,13 +54,14 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = 
         return {a: max(1, min(-(-_SWEPT // strip) * strip, sizes[a])) for d in program.dims if not d.whole for a in d.axes}
     loops = [d for d in program.dims if not d.whole and d.name != program.owner]
     plain = {a: n for d in loops for a, n in _square(d, unit.keys, sizes).items()}
-    usual = _square(owner, strip * (STRIPS if len(owner.axes) == 1 else 1), sizes)
+    grouped = program.kind == "grouped"
+    usual = _stacked(program, sizes, strip) if grouped else _square(owner, strip * (STRIPS if len(owner.axes) == 1 else 1), sizes)
     if not loops:
         return usual
     ones = {a: 1 for d in loops for a in d.axes}
     try:
-        boxes = list(_owners(owner, sizes, strip, program))
-        if len(loops) == 1 and len(owner.axes) == len(loops[0].axes) == 1 and sizes[loops[0].axes[0]] > 0:
+        boxes = [usual] if grouped else list(_owners(owner, sizes, strip, program))
+        if len(loops) == 1 and len(loops[0].axes) == 1 and (grouped or len(owner.axes) == 1) and sizes[loops[0].axes[0]] > 0:
             both = [{**box, **keys} for box in boxes for keys in _ranges(loops[0].axes[0], sizes, unit, box, program)]
             return min(both, key=lambda box: _cost(program, sizes, box, strip, unit))
         best = min(boxes, key=lambda box: _cost(program, sizes, {**ones, **box}, strip, unit, exact=True))
@@ -131,6 +132,21 @@ def _owners(dim: Dim, sizes: Mapping[str, int], strip: int, program: Program) ->
                 yield {a: max(1, min(n, sizes[a])) for a, n in zip(dim.axes, (*sides, last), strict=True)}
 
 
+def _stacked(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, int]:
+    """The tile of an owner with few rows of many heads: all rows, of as many heads as fit, in tiles alike; more tiles where there are
+    fewer owners than processors, of a vector at least."""
+    axes = program.dim(program.owner).axes
+    positions = prod(sizes[a] for a in axes)
+    tiles = max(-(-positions // (STRIPS * strip)), processors() // max(1, prod(sizes[a] for a in program.grid)))
+    left = max(-(-positions // max(1, tiles)), strip // 3)
+    out: dict[str, int] = {}
+    for axis in reversed(axes):
+        count = -(-sizes[axis] // max(1, left))
+        out[axis] = max(1, -(-sizes[axis] // count)) if count else 1
+        left //= out[axis]
+    return out
+
+
 def _keys(dim: Dim, sizes: Mapping[str, int], unit: Unit, cost: Callable[[Mapping[str, int]], float]) -> dict[str, int]:
     """The tile of keys that costs least: of one axis among a few, of several side by side, twice."""
     best = _square(dim, unit.keys, sizes)
@@ -149,8 +165,7 @@ def _ranges(
 ) -> Iterator[dict[str, int]]:
     """Candidates for the tile of keys along one axis: some sides, and all that an owner in the middle visits, where one or two tiles
     hold it. Raises Unknown."""
-    rows = program.dim(program.owner).axes[0]
-    first = {rows: ceil(sizes[rows] / owner[rows]) // 2 * owner[rows]}
+    first = {rows: ceil(sizes[rows] / owner[rows]) // 2 * owner[rows] for rows in program.dim(program.owner).axes}
     most = int(visits(program, sizes, {axis: 1, **owner}, first).rows)
     few = [-(-most // n) for n in (1, 2) if 0 < most <= 2 * n * unit.keys]
     for side in dict.fromkeys((unit.keys, *unit.sides, *few)):

@@ -57,7 +57,7 @@ class Runner:
     def loaded(self, sizes: Mapping[str, int], dtype: torch.dtype) -> Loaded:
         """The library for head dimensions and an element type."""
         features = {a: sizes[a] for a in self.plan.features}
-        programs = [p for s in self.plan.steps if isinstance(s, Fused) for p in (*s.definitions, *self.chosen(s, sizes))]
+        programs = [p for s in self.plan.steps if isinstance(s, Fused) for p in (*s.definitions, *self.held(s, sizes))]
         key = (tuple(features.values()), dtype, tuple(p.name + p.sweep for p in programs))
         if key not in self._loaded:
             then = self.meanwhile
@@ -68,8 +68,12 @@ class Runner:
     @staticmethod
     def chosen(step: Fused, sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
         """The kernels of a step that run for the sizes of a call."""
-        found = step.chosen(sizes, swept=step.right is not None and boxes.sweeps(step.right.swept, sizes))
-        return tuple(q for p in found for q in (p.banded if boxes.by_bands(p, sizes) else (p,)))
+        return _banded(step.chosen(sizes, _swept(step, sizes)), sizes)
+
+    @staticmethod
+    def held(step: Fused, sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
+        """The kernels of a step in the library for the sizes of a call: those that run, and those for other lengths."""
+        return _banded(step.held(sizes, _swept(step, sizes)), sizes)
 
     def launches(self, step: Fused, sizes: Mapping[str, int], dtype: torch.dtype) -> tuple[Launch, ...]:
         """The kernels of a step in order, for the sizes of a call."""
@@ -110,7 +114,7 @@ class Loaded:
     def _choice(self, program: Tiles, sizes: Mapping[str, int]) -> dict[str, int]:
         """Tile sizes. Where they are boxes of several axes, many are compared: what was found is kept."""
         unit = {boxes.choose: "vectors", boxes.for_matrix_unit: "matrix"}.get(self.choose)
-        if unit is None or all(len(d.axes) == 1 for d in program.dims):
+        if unit is None or program.kind == "grouped" or all(len(d.axes) == 1 for d in program.dims):
             return self.choose(program, sizes, self.strip)
         about = ["boxes", unit, self.strip, boxes.processors(), repr(sorted(sizes.items())), repr(program)]
         return kept(dict, about, lambda: self.choose(program, sizes, self.strip))
@@ -146,6 +150,15 @@ def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int]
     element, title = str(dtype).removeprefix("torch."), plan.program.name
     about = ["cpu", title, element, repr(features), *map(repr, programs)]
     return kept(Module, about, lambda: print_module(title, programs, features, element))
+
+
+def _swept(step: Fused, sizes: Mapping[str, int]) -> bool:
+    return step.right is not None and boxes.sweeps(step.right.swept, sizes)
+
+
+def _banded(programs: Sequence[Tiles], sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
+    """Programs with those of bands in their place where that costs less."""
+    return tuple(q for p in programs for q in (p.banded if boxes.by_bands(p, sizes) else (p,)))
 
 
 def _bounded(known: dict[Any, Any]) -> dict[Any, Any]:
