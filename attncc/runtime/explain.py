@@ -53,6 +53,7 @@ def explain(program: Program, sizes: Mapping[str, int] | None = None) -> Explana
         Section("such-that conditions", tuple(_conditions(program))),
         Section("masks", tuple(row for node in attends(program) for row in _masks(program, node))),
         Section("mixing order", tuple(_order(program, node, sizes) for node in attends(program))),
+        Section("heads that share keys", tuple(_grouped(program, sizes))),
         Section("kernels", tuple(_passes(program))),
         Section("sums by key", tuple(_keyed(program, sizes))),
         Section("backends", tuple(row for name in sorted(installed()) for row in _backend(name, program))),
@@ -101,6 +102,13 @@ def _masks(program: Program, node: Attend) -> Iterator[tuple[str, str, str]]:
 
 def _order(program: Program, node: Attend, sizes: Mapping[str, int] | None) -> tuple[str, str, str]:
     return label(node), *mixing(program, node).told(sizes)
+
+
+def _grouped(program: Program, sizes: Mapping[str, int] | None) -> Iterator[tuple[str, str, str]]:
+    """Where rows of several heads may share a tile, and whether they do."""
+    for step in plan(program, [o.name for o in program.outputs if not o.on_request]).steps:
+        if isinstance(step, Fused) and step.grouped is not None:
+            yield label(step.node), *step.grouped.told(sizes)
 
 
 def _passes(program: Program) -> Iterator[tuple[str, str, str]]:

@@ -17,7 +17,8 @@ from functools import reduce
 
 from ..ir.expr import Apply, Const, Expr, Size, axes_of
 from ..ir.pairs import PairStage
-from ..ir.sizes import scalar
+from ..ir.printer import show_expr
+from ..ir.sizes import Unknown, scalar
 from ..tile.nodes import Program
 from .flash import lower
 
@@ -39,6 +40,19 @@ class Grouped:
     def chosen(self, sizes: Mapping[str, int]) -> bool:
         """Whether these kernels run for a call's sizes."""
         return bool(scalar(self.pays, sizes))
+
+    def told(self, sizes: Mapping[str, int] | None) -> tuple[str, str]:
+        """The decision and its reason, in words. sizes: those that are known."""
+        heads = ", ".join(self.axes)
+        reason = (
+            f"positions of {heads} have the same keys; one tile for all reads them once, and pays where {show_expr(self.pays)}"
+        )
+        try:
+            chosen = self.chosen(sizes or {})
+        except Unknown:
+            return f"on a CPU one tile for rows of every {heads}, or a tile each: the sizes say which", reason
+        here = f"one tile for rows of every {heads}" if chosen else f"a tile for each {heads}"
+        return f"on a CPU {here}, for these sizes", f"{reason}; a GPU has a tile for each, which gives it more to do at a time"
 
     def several(self, sizes: Mapping[str, int]) -> bool:
         """Whether they run for other lengths of the rows, if not for these: there are several heads."""
@@ -86,9 +100,9 @@ def grouped(
         while name in names:
             name += "_"
         names.add(name)
-        several, few = ", ".join(axes), ", ".join(stage.rows)
-        note = f"a tile has rows of every {several}, which share their keys: read once for all, for up to {FEW} rows of {few}"
-        made[n] = replace(lower(replace(stacked(stage, axes), name=name, notes=(*stage.notes, note)), arrays, frozenset(acc), sizes), kind=KIND)
+        note = f"a tile has rows of every {', '.join(axes)}, which share their keys: for up to {FEW} of {', '.join(stage.rows)}"
+        stage = replace(stacked(stage, axes), name=name, notes=(*stage.notes, note))
+        made[n] = replace(lower(stage, arrays, frozenset(acc), sizes), kind=KIND)
     heads, queries = product_of(tuple(found)), product_of(tuple(rows))
     pays = Apply("and", (Apply("lt", (Const(1), heads)), Apply("le", (queries, Const(FEW)))))
     return Grouped(tuple(made), tuple(found), pays)

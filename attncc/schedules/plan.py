@@ -73,10 +73,10 @@ class Fused:
 
     def held(self, sizes: Mapping[str, int], swept: bool = False) -> tuple[Tiles, ...]:
         """The kernels for the sizes of a call and for other lengths of its rows."""
-        chosen = self.chosen(sizes, swept)
-        if self.grouped is None or not (chosen is self.kernels or chosen is self.grouped.kernels) or not self.grouped.several(sizes):
+        chosen, shared = self.chosen(sizes, swept), self.grouped
+        if shared is None or not shared.several(sizes) or not (chosen is self.kernels or chosen is shared.kernels):
             return chosen
-        return (*self.kernels, *(k for k, other in zip(self.grouped.kernels, self.kernels, strict=True) if k is not other))
+        return (*self.kernels, *(k for k, other in zip(shared.kernels, self.kernels, strict=True) if k is not other))
 
     @property
     def all_kernels(self) -> tuple[Tiles, ...]:

@@ -137,8 +137,8 @@ def _stacked(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str
     fewer owners than processors, of a vector at least."""
     axes = program.dim(program.owner).axes
     positions = prod(sizes[a] for a in axes)
-    tiles = max(-(-positions // (STRIPS * strip)), processors() // max(1, prod(sizes[a] for a in program.grid)))
-    left = max(-(-positions // max(1, tiles)), strip // 3)
+    fewest = processors() // max(1, prod(sizes[a] for a in program.grid))
+    left = min(STRIPS * strip, max(-(-positions // max(1, fewest)), strip // 3))
     out: dict[str, int] = {}
     for axis in reversed(axes):
         count = -(-sizes[axis] // max(1, left))
