@@ -90,6 +90,7 @@ class Body:
         made = self.place.name("admitted")
         self.scope.body.append(Map(made, self.place.expr(mask, self.scope, dims), self.place.sorted(dims), "bool"))
         self.admitted = value(made, "bool")
+        self.flash.admits = made
 
     def _kept(self, expr: Expr, other: Expr) -> Expr:
         return expr if self.admitted is None else Apply("where", (self.admitted, expr, other))

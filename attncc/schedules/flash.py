@@ -102,6 +102,7 @@ class Flash:
         if self.bound is not None:
             self.notes.append("the scores are bounded, so weights are relative to their bound instead of a running maximum")
         self.lists: list[TileList] = []
+        self.admits = ""
 
     # The whole program.
 
@@ -167,7 +168,7 @@ class Flash:
             title = (
                 "" if ranges.full is None else "tiles of admitted pairs alone" if not masked else "the other tiles, pair by pair"
             )
-            stmts.append(self._loop(loop, cursor, outer, body, masked, title))
+            stmts.append(self._loop(loop, cursor, outer, body, masked, title, self.admits if masked else ""))
         nest: list[Stmt] = [*heads[-1], *stmts]
         for cursor, head in zip(reversed(ranges.outer), reversed(heads[:-1]), strict=True):
             nest = [*head, self._loop(loop, cursor, outer, tuple(nest), True, "")]
@@ -182,11 +183,11 @@ class Flash:
             inner = (Repeat(axis, inner),)
         return list(inner)
 
-    def _loop(self, dim: Dim, cursor: Cursor, outer: Scope, body: tuple[Stmt, ...], masked: bool, title: str) -> TileLoop:
+    def _loop(self, dim: Dim, cursor: Cursor, outer: Scope, body: tuple[Stmt, ...], masked: bool, title: str, admits: str = "") -> TileLoop:
         lets = tuple(self._scalar(s, outer) for s in cursor.statements)
         count = self.place.expr(cursor.count, outer)
         starts = tuple(self.place.expr(e, outer) for e in cursor.starts)
-        return TileLoop(dim.name, cursor.axes, cursor.counter, count, lets, starts, body, masked, title)
+        return TileLoop(dim.name, cursor.axes, cursor.counter, count, lets, starts, body, masked, title, admits)
 
     def _scalar(self, statement: Statement, scope: Scope) -> Stmt:
         if isinstance(statement, Let):
@@ -197,6 +198,7 @@ class Flash:
     def _body(self, number: int, outer: Scope, mask: Expr | None, masked: bool) -> tuple[Stmt, ...]:
         keys, loop = self.stage.keys[number], self.loops[number]
         scope = Scope([], {**outer.dims, **dict.fromkeys(keys.axes, loop.name)}, outer, own=frozenset({loop.name}))
+        self.admits = ""
         self.fill(number, scope, mask if masked else None)
         return tuple(scope.body)
 

@@ -185,7 +185,8 @@ class TileLoop:
     """`for counter in 0 .. count - 1`: after `lets`, the tile of `dim` starts at `starts` along `axes`, and `body` runs.
 
     axes: all axes of the dim, or, in an outer loop, some of them. masked: tiles may overhang the arrays or hold pairs that are
-    not admitted; in a body that is not, every position is inside.
+    not admitted; in a body that is not, every position is inside. admits: "" or the condition in its body that says which pairs count:
+    the others add nothing to anything, so a printer may leave them out.
     """
 
     dim: str
@@ -197,6 +198,7 @@ class TileLoop:
     body: tuple[Stmt, ...]
     masked: bool
     title: str = ""
+    admits: str = ""
 
 
 @dataclass(frozen=True, slots=True)

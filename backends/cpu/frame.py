@@ -16,6 +16,7 @@ from attncc.tile.nodes import Dim, Repeat, statements
 
 from .expressions import Printer, Text
 from .names import Names
+from .narrow import Narrow
 from .ready import Ready, Value
 
 
@@ -73,6 +74,8 @@ class Frame:
         self.lane_dim = ""
         self.lane_at = ""
         self.in_strip = False
+        self.narrow: Narrow | None = None
+        self.spans: tuple[str, str] | None = None
         self.at: dict[str, str] = {}
         self.shown: dict[str, Text] = {}
         self.searched: set[str] = set()
@@ -135,6 +138,12 @@ class Frame:
         """How many positions a whole tile of a dim has."""
         axes = self.dims[dim].axes
         return self.extent(axes[0]) if len(axes) == 1 else self.names.of("count", dim, f"{dim}_count")
+
+    def span(self, dim: str) -> tuple[str, str]:
+        """From where to where a loop beside a vector of rows runs along a dim."""
+        if self.narrow is None or self.spans is None or dim != self.narrow.dim:
+            return "0", self.count(dim)
+        return f"{self.spans[0]}[{self.lane_at} / LANES]", f"{self.spans[1]}[{self.lane_at} / LANES]"
 
     def room(self, dim: str) -> str:
         """Positions there is memory for: whole vectors, and whole strips of the owner."""

@@ -30,6 +30,7 @@ from attncc.tile.nodes import (
 from .factors import fold
 from .groups import Run, runs
 from .memory import BFLOAT16
+from .narrow import narrow
 from .products import Products
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
@@ -277,9 +278,10 @@ class KernelPrinter(Products):
                 self.line(f"const long {self.first(axis)} = {self.printer.scalar(start).code};")
             self._extents(dim, loop.axes)
             self.asked, self.asked_dim = self._ahead(loop, counter, count), loop.dim
+            self.narrow = narrow(loop, dim, self.owner.name, self.values, self.rounds)
             with self.borrowed():
                 self.body(loop.body)
-            self.asked = {}
+            self.asked, self.narrow = {}, None
 
     def _scalar(self, name: str) -> str:
         """A name for a scalar value."""
@@ -370,12 +372,39 @@ class KernelPrinter(Products):
                 self.line(f"const long from = {self.first(self.owner.axes[0])} + strip * STRIP;")
             self.line(f"const long lanes = least(STRIP, {self.all_count(self.owner.name)} - strip * STRIP);")
             self.parts(stmts)
+            self.spans = self._spans()
             for step in steps:
                 if isinstance(step, list):
                     self.lane_loop(step, self.owner.name, stored)
                 else:
                     self._call(step)
+            self.spans = None
         self.in_strip = False
+
+    def _spans(self) -> tuple[str, str] | None:
+        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end."""
+        if self.narrow is None:
+            return None
+        dim = self.dims[self.narrow.dim]
+        axis, inner = dim.axes[0], " * ".join(self.extent(a) for a in dim.axes[1:])
+        begin, end, low, high = (self.names.fresh(name) for name in ("begin", "end", "low", "high"))
+        self.line(f"long {begin}[STRIP / LANES_COUNT], {end}[STRIP / LANES_COUNT];")
+        self.lane_dim, self.lane_at = self.owner.name, "v"
+        with self.inside(), self.block("for (long v = 0; v < lanes; v += LANES)"):
+            self.show([b.at for b in self.narrow.bounds], self.owner.name, vector=True)
+            self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
+            for bound in self.narrow.bounds:
+                code = self.printer.lanes(bound.at, "int")
+                if bound.low:
+                    self.line(f"{low} = most({low}, least_lane({code}) - {self.first(axis)});")
+                else:
+                    self.line(f"{high} = least({high}, greatest_lane({code}) - {self.first(axis)} + 1);")
+            times = f" * {inner}" if inner else ""
+            self.line(f"{low} = least({low}, {self.extent(axis)});")
+            self.line(f"{begin}[v / LANES] = {low}{times};")
+            self.line(f"{end}[v / LANES] = most({low}, {high}){times};")
+        self.lane_dim = self.lane_at = ""
+        return begin, end
 
     def _call(self, stmt: Stmt) -> None:
         match stmt:

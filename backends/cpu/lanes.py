@@ -99,7 +99,7 @@ class Lanes(Memory):
         self.lane_dim, self.lane_at = lanes, "v"
         kept = dict(self.homes)
         with self.inside(), self.block(f"for (long v = 0; v < {self.count(lanes)}; v += LANES)"):
-            self._show(every, lanes, vector=True)
+            self.show([x for s in every for x in _exprs(s)], lanes, vector=True)
             for item in items:
                 if isinstance(item, Rows):
                     self._rows(item, stored)
@@ -108,9 +108,9 @@ class Lanes(Memory):
         self.lane_dim = self.lane_at = ""
         self.homes = {**kept, **{n: self.stored_homes[n] for n, apart in stored.items() if apart}}
 
-    def _show(self, stmts: Sequence[Stmt], dim: str, vector: bool) -> None:
+    def show(self, exprs: Sequence[Expr], dim: str, vector: bool) -> None:
         """Positions that are read get a name at the head of a loop."""
-        used = {e.axis for s in stmts for x in _exprs(s) for e in walk(x) if isinstance(e, Index)}
+        used = {e.axis for x in exprs for e in walk(x) if isinstance(e, Index)}
         axes = (dim,) if dim in self.features else self.dims[dim].axes
         for axis in axes:
             if axis in used:
@@ -130,9 +130,10 @@ class Lanes(Memory):
                 if value.kind != "float" and stmt.op != "sum":
                     start = f"{'-' if stmt.op == 'max' else ''}(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
                 self.line(f"{_type(value)} {name} = {'splat' if value.kind == 'float' else 'isplat'}({start});")
-        with self.inside(), self.block(f"for (long x = 0; x < {self.count(rows.dim)}; ++x)"):
+        begin, end = self.span(rows.dim)
+        with self.inside(), self.block(f"for (long x = {begin}; x < {end}; ++x)"):
             self.at[rows.dim] = "x"
-            self._show(rows.stmts, rows.dim, vector=False)
+            self.show([x for s in rows.stmts for x in _exprs(s)], rows.dim, vector=False)
             for stmt in rows.stmts:
                 if isinstance(stmt, Reduce):
                     self._step(stmt)
@@ -143,10 +144,20 @@ class Lanes(Memory):
             if not isinstance(stmt, Reduce):
                 if name and stored[name]:
                     self.homes[name] = self.stored_homes[name]
+                    self._fill(name, rows.dim)
                 elif name:
                     self.homes.pop(name)
             else:
                 self._reduced(stmt, stored)
+
+    def _fill(self, name: str, dim: str) -> None:
+        """Zeros outside of the span, in a tile that something reads whole."""
+        begin, end = self.span(dim)
+        if begin == "0" or self.narrow is None or name not in self.narrow.filled:
+            return
+        home = self.homes[name]
+        for low, high in (("0", begin), (end, self.count(dim))):
+            self.line(f"for (long x = {low}; x < {high}; ++x) store({home.code} + x * {home.steps[dim]} + {self.lane_at}, splat(0));")
 
     def bare(self, stmt: Stmt) -> bool:
         """Whether a statement is a reduction of numbers that lie in memory, nothing to be worked out on the way."""
@@ -162,7 +173,10 @@ class Lanes(Memory):
             home = self.homes[stmt.tile]
             weak = stmt.op != "sum" and stmt.out in self.ready.online
             name = {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
-            code = f"{name}({home.code} + {self.lane_at}, {home.steps[rows.dim]}, {self.count(rows.dim)})"
+            begin, end = self.span(rows.dim)
+            step = home.steps[rows.dim]
+            start, count = (f" + {begin} * {step}", f"{end} - {begin}") if begin != "0" else ("", end)
+            code = f"{name}({home.code} + {self.lane_at}{start}, {step}, {count})"
             self.line(f"const vreal {self.names.of('value', stmt.out)} = {code};")
             self._reduced(stmt, stored)
 

@@ -50,6 +50,9 @@ class Products(Groups):
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
         parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
         ahead = bool(stmt.out) and a in self.asked and rows == self.asked_dim
+        if self.spans is not None and self.narrow is not None and self.narrow.dim in (rows, stmt.over) and lanes == owner:
+            self._within(parts, a if ahead else "", rows == self.narrow.dim)
+            return
         if self.rounds(stmt):
             if ahead:
                 self._ask("", "0", self.count(rows))
@@ -60,6 +63,23 @@ class Products(Groups):
             self._in_parts(a, rows, parts)
         else:
             self.line(f"product({', '.join(parts)});")
+
+    def _within(self, parts: list[str], asked: str, rows: bool) -> None:
+        """A product of which each vector of the owner's rows needs a span alone: of the result's rows, or of what is summed over.
+        asked: the operand that asks for more on the way."""
+        spans = ", ".join(self.spans or ())
+        if not rows:
+            self.line(f"product_within({', '.join([*parts[:9], parts[11]])}, {spans});")
+            return
+        count, call = parts[7], ", ".join([*parts[:7], "{}", "{}", *parts[8:10], spans])
+        if not asked:
+            self.line(f"product_of_spans({call.format('0', count)});")
+            return
+        with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
+            self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
+            self._ask(asked, "part", "some")
+            self.line(f"product_of_spans({call.format('part', 'part + some')});")
+        self.asked = {}
 
     def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
         """A product a few rows at a time, which asks for what comes after it in between."""

@@ -70,6 +70,7 @@ class _Preparer:
         self.title = ""
         self.kind = ""
         self.online: set[str] = set()
+        self.latest: dict[str, str] = {}
         self.kinds = {a.name: a.kind for a in program.args}
 
     def run(self) -> Ready:
@@ -147,8 +148,11 @@ class _Preparer:
                 count, inside = text(stmt.count), dict(names)
                 counter = self.define(counter, inside, (), "int")
                 lets = self.body(lets, inside)
+                self.latest.pop(stmt.admits, None)
                 starts = tuple(_settled(_renamed(e, inside)) for e in stmt.starts)
-                return replace(stmt, counter=counter, count=count, lets=lets, starts=starts, body=self.body(body, inside))
+                body = self.body(body, inside)
+                admits = self.latest.get(stmt.admits, "") if stmt.admits else ""
+                return replace(stmt, counter=counter, count=count, lets=lets, starts=starts, body=body, admits=admits)
             case If(cond, body):
                 return replace(stmt, cond=text(cond), body=self.body(body, dict(names)))
             case Repeat(_, body):
@@ -160,6 +164,7 @@ class _Preparer:
         while made in self.values:
             made, number = f"{name}_{number}", number + 1
         names[name] = Read(made, (), kind)
+        self.latest[name] = made
         self.values[made] = Value(made, dims, kind, wide, carried)
         if self.kind == "online":
             self.online.add(made)

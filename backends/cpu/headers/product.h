@@ -71,3 +71,95 @@ INLINE void product(const real *a, long a_row, long a_step, const real *b, long 
         left -= wide;
     }
 }
+
+/* Rows `first` to `last` of a product of which each vector of columns needs a span of rows alone, from `begin` to `end`; others may be
+   left as they are. */
+INLINE void product_of_spans(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long first,
+                             long last, long columns, long depth, const long *begin, const long *end)
+{
+    long vectors = (columns + LANES - 1) / LANES, next;
+    for (long m = first; m < last; m = next) {
+        long low = vectors, high = 0;
+        next = last;
+        for (long v = 0; v < vectors; ++v) {
+            long from = begin[v] / BLOCK * BLOCK, until = begin[v] < end[v] ? (end[v] + BLOCK - 1) / BLOCK * BLOCK : 0;
+            if (from > m) {
+                next = until > 0 ? least(next, from) : next;
+            } else if (until > m) {
+                next = least(next, until);
+                low = least(low, v);
+                high = v + 1;
+            }
+        }
+        if (low < high)
+            product(a + m * a_row, a_row, a_step, b + low * LANES, b_step, c + m * c_row + low * LANES, c_row, next - m,
+                    least((high - low) * LANES, columns - low * LANES), depth, 0, 0);
+    }
+}
+
+/* Products added to c, where each vector of columns sums over a span of k alone: what all have in common side by side, the rest by
+   itself. */
+#define PRODUCT_WITHIN(name, ROWS, WIDE) \
+    INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, const real *by, \
+                     const long *begin, const long *end) \
+    { \
+        vreal sum[ROWS][WIDE]; \
+        long first = begin[0], last = end[0]; \
+        for (int n = 1; n < WIDE; ++n) { \
+            first = most(first, begin[n]); \
+            last = least(last, end[n]); \
+        } \
+        last = most(first, last); \
+        _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
+            _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] = load_any(c + m * c_row + n * LANES); \
+        if (by) \
+            _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
+                _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
+        _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
+            for (long k = begin[n]; k < least(first, end[n]); ++k) { \
+                vreal column = load_any(b + k * b_step + n * LANES); \
+                _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(a[m * a_row + k * a_step]) * column; \
+            } \
+        for (long k = first; k < last; ++k) { \
+            vreal columns[WIDE]; \
+            _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + k * b_step + n * LANES); \
+            _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
+                vreal factor = splat(a[m * a_row + k * a_step]); \
+                _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] += factor * columns[n]; \
+            } \
+        } \
+        _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
+            for (long k = last; k < end[n]; ++k) { \
+                vreal column = load_any(b + k * b_step + n * LANES); \
+                _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(a[m * a_row + k * a_step]) * column; \
+            } \
+        _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
+            _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
+    }
+#define PRODUCTS_WITHIN(WIDE) \
+    PRODUCT_WITHIN(block_within_##WIDE, BLOCK, WIDE) \
+    PRODUCT_WITHIN(row_within_##WIDE, 1, WIDE) \
+    APART void product_within_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
+                                     const real *by, const long *begin, const long *end) \
+    { \
+        long m = 0; \
+        for (; m + BLOCK <= rows; m += BLOCK) \
+            block_within_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, by, begin, end); \
+        for (; m < rows; ++m) row_within_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, by, begin, end); \
+    }
+
+PRODUCTS_WITHIN(1)
+PRODUCTS_WITHIN(2)
+PRODUCTS_WITHIN(3)
+
+/* The same for `columns` numbers of columns, at most a strip of them. */
+INLINE void product_within(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, long columns,
+                           const real *by, const long *begin, const long *end)
+{
+    if (columns > 2 * LANES)
+        product_within_3(a, a_row, a_step, b, b_step, c, c_row, rows, by, begin, end);
+    else if (columns > LANES)
+        product_within_2(a, a_row, a_step, b, b_step, c, c_row, rows, by, begin, end);
+    else
+        product_within_1(a, a_row, a_step, b, b_step, c, c_row, rows, by, begin, end);
+}

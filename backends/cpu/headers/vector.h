@@ -199,6 +199,20 @@ INLINE real sum_lanes(vreal x)
     return out;
 }
 
+INLINE long least_lane(vint x)
+{
+    long out = x[0];
+    for (long l = 1; l < LANES; ++l) out = least(out, x[l]);
+    return out;
+}
+
+INLINE long greatest_lane(vint x)
+{
+    long out = x[0];
+    for (long l = 1; l < LANES; ++l) out = most(out, x[l]);
+    return out;
+}
+
 INLINE real max_lanes(vreal x)
 {
     real out = x[0];
