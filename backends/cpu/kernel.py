@@ -388,6 +388,9 @@ class KernelPrinter(Products):
         dim = self.dims[self.narrow.dim]
         axis, inner = dim.axes[0], " * ".join(self.extent(a) for a in dim.axes[1:])
         begin, end, low, high = (self.names.fresh(name) for name in ("begin", "end", "low", "high"))
+        some = self.names.fresh("some_keys")
+        if not self.narrow.whole:
+            self.line(f"long {some} = 0;")
         self.line(f"long {begin}[STRIP / LANES_COUNT], {end}[STRIP / LANES_COUNT];")
         self.lane_dim, self.lane_at = self.owner.name, "v"
         with self.inside(), self.block("for (long v = 0; v < lanes; v += LANES)"):
@@ -403,6 +406,10 @@ class KernelPrinter(Products):
             self.line(f"{low} = least({low}, {self.extent(axis)});")
             self.line(f"{begin}[v / LANES] = {low}{times};")
             self.line(f"{end}[v / LANES] = most({low}, {high}){times};")
+            if not self.narrow.whole:
+                self.line(f"{some} += {end}[v / LANES] - {begin}[v / LANES];")
+        if not self.narrow.whole:
+            self.line(f"if ({some} == 0) continue;")
         self.lane_dim = self.lane_at = ""
         return begin, end
 

@@ -29,11 +29,12 @@ class Bound:
 @dataclass(frozen=True)
 class Narrow:
     """dim: of the keys. bounds: of its outermost axis. filled: tiles of pairs that are read whole, so that what is not computed must
-    be 0."""
+    be 0. whole: something sums over the owner's rows, all strips of them."""
 
     dim: str
     bounds: tuple[Bound, ...]
     filled: frozenset[str]
+    whole: bool
 
 
 def narrow(loop: TileLoop, keys: Dim, owner: str, values: dict[str, Value], rounds: Callable[[Dot], bool]) -> Narrow | None:
@@ -47,7 +48,8 @@ def narrow(loop: TileLoop, keys: Dim, owner: str, values: dict[str, Value], roun
         return None
     found = tuple(bounds(mask, keys.axes[0], lambda e: _of_rows(e, keys, values, owner)))
     filled = _filled(body, (owner, keys.name), values, rounds)
-    return Narrow(keys.name, found, filled) if found and filled is not None else None
+    whole = any(isinstance(s, Dot | Reduce) and s.over == owner for s in body)
+    return Narrow(keys.name, found, filled, whole) if found and filled is not None else None
 
 
 def bounds(mask: Expr, axis: str, free: Callable[[Expr], bool]) -> list[Bound]:
