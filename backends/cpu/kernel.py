@@ -27,11 +27,11 @@ from attncc.tile.nodes import (
     statements,
 )  # fmt: skip
 
+from .asks import Asks
 from .factors import fold
 from .groups import Run, runs
 from .memory import BFLOAT16
 from .narrow import narrow
-from .products import Products
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
 
@@ -60,11 +60,12 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     return KernelPrinter(prepare(program), features, bits, element, name or program.name, by_rows).kernel()
 
 
-class KernelPrinter(Products):
+class KernelPrinter(Asks):
     """Statements of one program."""
 
     def kernel(self) -> Kernel:
         self.readers, self.stored_homes, self.parted, self.asked, self.asked_dim = {}, {}, {}, {}, ""
+        self.asked_soon = self.soon()
         body = self.program.body
         for stmt in statements(body):
             for name in reads(stmt):
@@ -82,6 +83,9 @@ class KernelPrinter(Products):
         tag = self.name
         text = [f"/* {self._about()} */", *self._bytes(boxes), ""]
         closing = ["    }"] if self.one_by_one else []
+        if self.asked_soon:
+            made = self.print_ask(self._place(), self._scalar_statement)
+            text += [f"static void {tag}_ask(const struct call *call, long owner)", "{", *self._known(arrays, boxes), *made, "}", ""]
         text += [
             f"static void {tag}_owner(const struct call *call, long owner, char *memory)",
             "{",
@@ -140,6 +144,13 @@ class KernelPrinter(Products):
 
     def _head(self, arrays: tuple[Arg, ...], boxes: tuple[str, ...]) -> list[str]:
         """Arguments and memory under their names, and which owner this is."""
+        place = self._place()
+        out = self._known(arrays, boxes)
+        out += [f"    {p.type} *const {p.name} = piece(&memory, ({p.count}) * (long)sizeof({p.type}));" for p in self.pieces]
+        return [*out, "", *place, ""]
+
+    def _known(self, arrays: tuple[Arg, ...], boxes: tuple[str, ...]) -> list[str]:
+        """Arguments under their names."""
         out = []
         at = 0
         for number, arg in enumerate(arrays):
@@ -149,14 +160,12 @@ class KernelPrinter(Products):
             for axis in arg.axes:
                 out.append(f"    const long {self.stride(arg.name, axis)} = call->strides[{at}];")
                 at += 1
-        place = self._place()
         out += [f"    const long {self.size(a)} = call->sizes[{n}];" for n, a in enumerate(self.sizes)]
         out += self._rooms(boxes)
         for number, scalar in enumerate(self.program.scalars):
             ctype = "real" if scalar.kind == "float" else "long"
             out.append(f"    const {ctype} {self.homes[scalar.name].code} = ({ctype})call->numbers[{number}];")
-        out += [f"    {p.type} *const {p.name} = piece(&memory, ({p.count}) * (long)sizeof({p.type}));" for p in self.pieces]
-        return [*out, "", *place, ""]
+        return out
 
     def _place(self) -> list[str]:
         """The owner's number as a grid position and the start of a tile. Where tiles are shared out it is a grid position alone, and the
@@ -237,6 +246,7 @@ class KernelPrinter(Products):
             f"    call.owners = {' * '.join(owners)};",
             f"    call.bytes = {self.name}_bytes(&call);",
             f"    call.owner = {self.name}_owner;",
+            *([f"    call.ask = {self.name}_ask;"] if self.asked_soon else []),
             "    return run(&call, threads, start);",
             "}",
         ]
@@ -296,7 +306,7 @@ class KernelPrinter(Products):
         """Statements without the owner's positions: scalars, then tiles, in order."""
         held: list[Stmt] = []
         for stmt in stmts:
-            dims = self._dims_of(stmt)
+            dims = self.dims_of(stmt)
             if dims:
                 held.append(stmt)
                 continue
@@ -306,7 +316,7 @@ class KernelPrinter(Products):
             self._scalar_statement(stmt)
         self._plain(held)
 
-    def _dims_of(self, stmt: Stmt) -> set[str]:
+    def dims_of(self, stmt: Stmt) -> set[str]:
         names = deep_reads(stmt) | {defined(stmt)}
         out = {d for n in names if n in self.values for d in self.values[n].dims}
         if isinstance(stmt, Load | Store):

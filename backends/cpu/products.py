@@ -10,10 +10,12 @@ from .groups import Groups
 
 class Products(Groups):
     """Prints `Dot`. asked: arguments of `ask_ahead` for the tiles of the loop around that products read where they lie, by value;
-    asked_dim: the loop's dim."""
+    asked_dim: the loop's dim.
+    asked_soon: tiles of loops that are asked for while the owner before is computed, by value."""
 
     asked: dict[str, str]
     asked_dim: str
+    asked_soon: dict[str, tuple[TileLoop, Load]]
 
     def _ahead(self, loop: TileLoop, counter: str, count: str) -> dict[str, str]:
         """For each tile that products read where it lies, how to ask memory for it and for the one after it: arguments of `ask_ahead`."""
@@ -28,8 +30,9 @@ class Products(Groups):
                 name = self.names.of("value", stmt.out)
                 size = f"(long)sizeof(*{name})"
                 bytes_ = f"{along} == 1 ? {self.features[other]} * {size} : 0"
+                first = "0" if stmt.out in self.asked_soon else f"{counter} == 0"
                 left = f"{counter} + 1 < {count} ? {self.size(axis)} - {self.first(axis)} : 0"
-                out[stmt.out] = f"{name}, {step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}, {counter} == 0"
+                out[stmt.out] = f"{name}, {step} * {size}, {bytes_}, {self.all_count(loop.dim)}, {left}, {first}"
         return out
 
     def _ask(self, operand: str, part: str, some: str) -> None:

@@ -1,4 +1,5 @@
-/* One call of a kernel: owners are handed out one at a time, the last ones first, to as many threads as the caller allows.
+/* One call of a kernel: owners are handed out a few at a time, the last ones first, to as many threads as the caller allows; those that
+   follow one another read much of the same, and what the next one reads is asked from memory while one is computed.
    No result depends on which thread computes an owner. `start` is the OpenMP runtime's own entry (GOMP_parallel), which the caller looks
    up, so that the threads are those that every other operator of the process uses. */
 
@@ -21,7 +22,8 @@ struct call {
     const long *strides, *sizes, *boxes;
     const double *numbers;
     long owners, bytes, next;
-    void (*owner)(const struct call *, long, char *);
+    void (*owner)(const struct call *, long, char *), (*ask)(const struct call *, long);
+    long threads;
     int failed;
 };
 
@@ -51,6 +53,7 @@ static rounding flush_tiny(void) { return 0; }
 static void restore(rounding before) { (void)before; }
 #endif
 
+enum { CHUNK = 16 };
 static _Thread_local char *thread_memory;
 static _Thread_local long thread_bytes;
 
@@ -69,8 +72,21 @@ static void work(void *argument)
     }
     rounding before = flush_tiny();
     matrix_begin();
-    for (long at; (at = __atomic_fetch_add(&call->next, 1, __ATOMIC_RELAXED)) < call->owners;)
-        call->owner(call, call->owners - 1 - at, thread_memory);
+    for (;;) {
+        long left = call->owners - __atomic_load_n(&call->next, __ATOMIC_RELAXED);
+        long some = most(1, least(left / (4 * call->threads), CHUNK));
+        long at = __atomic_fetch_add(&call->next, some, __ATOMIC_RELAXED), end = least(at + some, call->owners);
+        if (at >= end) break;
+        forget_soon();
+        if (call->ask) call->ask(call, call->owners - 1 - at);
+        ask_all_soon();
+        for (; at < end; ++at) {
+            soon.next = soon.last = 0;
+            if (call->ask && at + 1 < end) call->ask(call, call->owners - 2 - at);
+            call->owner(call, call->owners - 1 - at, thread_memory);
+        }
+    }
+    forget_soon();
     matrix_end();
     restore(before);
 }
@@ -79,7 +95,7 @@ static void work(void *argument)
 static int run(struct call *call, long threads, start_threads *start)
 {
     matrix_ask();
-    threads = least(threads, call->owners);
+    threads = call->threads = most(1, least(threads, call->owners));
     if (threads > 1 && start)
         start(work, call, (unsigned)threads, 0);
     else if (call->owners > 0)

@@ -2,11 +2,63 @@
    vectors; with `by`, c is multiplied by by[n] before it is added to. BLOCK rows of c are kept in registers. a is read one number at a
    time, so it may lie anywhere and needs no packing. */
 
+/* What the owner after this one reads is asked from memory a line at a time while products run, so that no request waits for a place among
+   those under way: pieces of SOON bytes, `next` and `last` in lines. held: what was asked for last of an array, from row `first` to before
+   row `end`. */
+enum { SOON = 256, SOON_LINES = SOON / 64, SOON_MOST = 1024, HELD_MOST = 8 };
+struct soon {
+    long next, last;
+    const char *pieces[SOON_MOST];
+    struct { const char *array; long first, end; } held[HELD_MOST];
+};
+static _Thread_local struct soon soon;
+
+INLINE void forget_soon(void)
+{
+    soon.next = soon.last = 0;
+    for (int n = 0; n < HELD_MOST; ++n) soon.held[n].array = 0;
+}
+INLINE long ask_soon(const struct soon *from, long line)
+{
+    if (line < from->last) __builtin_prefetch(from->pieces[line / SOON_LINES] + line % SOON_LINES * 64, 0, 2);
+    return line + 1;
+}
+INLINE void ask_all_soon(void)
+{
+    for (; soon.next < soon.last; ++soon.next) ask_soon(&soon, soon.next);
+}
+
+/* Rows of an array that will be read: `count` of them, `bytes` each and `step` bytes apart. */
+static void rows_soon(const void *from, long step, long bytes, long count)
+{
+    const char *row = from, **to = soon.pieces + soon.last / SOON_LINES;
+    if (step == bytes) { /* one after the other: all are one row */
+        bytes *= count;
+        count = least(count, 1);
+    }
+    for (; count > 0; --count, row += step)
+        for (long at = 0; at < bytes && to < soon.pieces + SOON_MOST; at += SOON) *to++ = row + at;
+    soon.last = (to - soon.pieces) * SOON_LINES;
+}
+/* The same for rows `first` to before `end`, but those that are held. */
+static void new_rows_soon(int number, const void *array, long step, long bytes, long first, long end)
+{
+    int same = soon.held[number].array == array;
+    long low = same ? soon.held[number].first : first, high = same ? soon.held[number].end : first;
+    rows_soon((const char *)array + first * step, step, bytes, least(end, low) - first);
+    rows_soon((const char *)array + most(first, high) * step, step, bytes, end - most(first, high));
+    soon.held[number].array = array;
+    soon.held[number].first = first;
+    soon.held[number].end = end;
+}
+
 #define PRODUCT(name, ROWS, WIDE) \
     INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add, \
                      const real *by) \
     { \
         vreal sum[ROWS][WIDE]; \
+        struct soon *const ahead = &soon; \
+        long line = ahead->next; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
                 sum[m][n] = add ? load_any(c + m * c_row + n * LANES) : splat(0); \
@@ -15,6 +67,7 @@
                 _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
         for (long k = 0; k < depth; ++k) { \
             vreal columns[WIDE]; \
+            if (k % 2 == 0) line = ask_soon(ahead, line); \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + n * LANES); \
             _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
                 vreal factor = splat(a[m * a_row]); \
@@ -23,6 +76,7 @@
             a += a_step; \
             b += b_step; \
         } \
+        ahead->next = line; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
@@ -104,6 +158,8 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
                      const long *begin, const long *end) \
     { \
         vreal sum[ROWS][WIDE]; \
+        struct soon *const ahead = &soon; \
+        long line = ahead->next; \
         long first = begin[0], last = end[0]; \
         for (int n = 1; n < WIDE; ++n) { \
             first = most(first, begin[n]); \
@@ -122,6 +178,7 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
             } \
         for (long k = first; k < last; ++k) { \
             vreal columns[WIDE]; \
+            if (k % 2 == 0) line = ask_soon(ahead, line); \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + k * b_step + n * LANES); \
             _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
                 vreal factor = splat(a[m * a_row + k * a_step]); \
@@ -133,6 +190,7 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
                 vreal column = load_any(b + k * b_step + n * LANES); \
                 _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(a[m * a_row + k * a_step]) * column; \
             } \
+        ahead->next = line; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
