@@ -51,10 +51,11 @@ class Asks(Products):
                 self.line(f"const long {self.names.of('value', loop.counter)} = 0;")
                 for one in loop.lets:
                     scalar(one)
+                start = self.names.fresh("first")
                 self.line(f"const long {start} = {self.printer.scalar(loop.starts[0]).code};")
                 for base, step, bytes_ in self._row(stmt, loop.dim):
-                    end = f"least(first + {self.box(axis)}, {self.size(axis)})"
-                    self.line(f"new_rows_soon({number}, {base}, {step[1]}, {bytes_}, most(first, 0), {end});")
+                    end = f"least({start} + {self.box(axis)}, {self.size(axis)})"
+                    self.line(f"new_rows_soon({number}, {base}, {step[1]}, {bytes_}, most({start}, 0), {end});")
         made, self.lines = self.lines, kept
         return made
 
