@@ -22,10 +22,11 @@ class Asks(Products):
 
     def soon(self) -> dict[str, tuple[TileLoop, Load]]:
         """Tiles of keys, by value, that are asked for: of single axes, where grid and position alone say where they lie."""
-        if self.one_by_one or self.program.lists or len(self.owner.axes) > 1:
+        loops = [s for s in self.program.body if isinstance(s, TileLoop) and len(self.dims[s.dim].axes) == 1]
+        if self.one_by_one or self.program.lists or len(self.owner.axes) > 1 or not any(map(self.narrowed, loops)):
             return {}
         out = {}
-        for loop in (s for s in self.program.body if isinstance(s, TileLoop) and len(self.dims[s.dim].axes) == 1):
+        for loop in loops:
             out |= {s.out: (loop, s) for s in loop.body if isinstance(s, Load) and loop.dim in s.dims and self.is_plain(s, loop.dim)}
         return dict(list(out.items())[:MOST])
 
@@ -36,7 +37,7 @@ class Asks(Products):
 
     def print_ask(self, place: list[str], scalar: Callable[[Stmt], None]) -> list[str]:
         """The lines of the function: for an owner, the rows of its own, and the first tile of every loop."""
-        kept, self.lines, self.depth = self.lines, list(place), 1
+        kept, self.lines, self.depth = self.lines, ["    struct soon *const soon = own_soon();", *place], 1
         for stmt in self.program.body:
             if isinstance(stmt, Map | Bisect) and not self.dims_of(stmt):
                 scalar(stmt)
@@ -44,7 +45,7 @@ class Asks(Products):
             if isinstance(stmt, Load | Store) and self.is_plain(stmt, self.owner.name):
                 axis = self.owner.axes[0]
                 for base, step, bytes_ in self._row(stmt, self.owner.name):
-                    self.line(f"rows_soon({base} + {self.first(axis)} * {step[0]}, {step[1]}, {bytes_}, {self.extent(axis)});")
+                    self.line(f"rows_soon(soon, {base} + {self.first(axis)} * {step[0]}, {step[1]}, {bytes_}, {self.extent(axis)});")
         for number, (loop, stmt) in enumerate(self.asked_soon.values()):
             axis = loop.axes[0]
             with self.block(f"if ({self.printer.scalar(loop.count).at(11)} > 0)"):
@@ -55,7 +56,7 @@ class Asks(Products):
                 self.line(f"const long {start} = {self.printer.scalar(loop.starts[0]).code};")
                 for base, step, bytes_ in self._row(stmt, loop.dim):
                     end = f"least({start} + {self.box(axis)}, {self.size(axis)})"
-                    self.line(f"new_rows_soon({number}, {base}, {step[1]}, {bytes_}, most({start}, 0), {end});")
+                    self.line(f"new_rows_soon(soon, {number}, {base}, {step[1]}, {bytes_}, most({start}, 0), {end});")
         made, self.lines = self.lines, kept
         return made
 

@@ -31,7 +31,6 @@ from .asks import Asks
 from .factors import fold
 from .groups import Run, runs
 from .memory import BFLOAT16
-from .narrow import narrow
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
 
@@ -288,7 +287,7 @@ class KernelPrinter(Asks):
                 self.line(f"const long {self.first(axis)} = {self.printer.scalar(start).code};")
             self._extents(dim, loop.axes)
             self.asked, self.asked_dim = self._ahead(loop, counter, count), loop.dim
-            self.narrow = narrow(loop, dim, self.owner.name, self.values, self.rounds)
+            self.narrow = self.narrowed(loop)
             with self.borrowed():
                 self.body(loop.body)
             self.asked, self.narrow = {}, None

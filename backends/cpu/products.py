@@ -6,6 +6,7 @@ from __future__ import annotations
 from attncc.tile.nodes import Dot, Load, TileLoop
 
 from .groups import Groups
+from .narrow import Narrow, narrow
 
 
 class Products(Groups):
@@ -66,6 +67,10 @@ class Products(Groups):
             self._in_parts(a, rows, parts)
         else:
             self.line(f"product({', '.join(parts)});")
+
+    def narrowed(self, loop: TileLoop) -> Narrow | None:
+        """What the rows of a vector admit of a loop's tiles."""
+        return narrow(loop, self.dims[loop.dim], self.owner.name, self.values, self.rounds)
 
     def _within(self, parts: list[str], asked: str, rows: bool) -> None:
         """A product of which each vector of the owner's rows needs a span alone: of the result's rows, or of what is summed over.

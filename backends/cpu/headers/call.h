@@ -72,21 +72,22 @@ static void work(void *argument)
     }
     rounding before = flush_tiny();
     matrix_begin();
+    struct soon *const soon = own_soon();
     for (;;) {
         long left = call->owners - __atomic_load_n(&call->next, __ATOMIC_RELAXED);
         long some = most(1, least(left / (4 * call->threads), CHUNK));
         long at = __atomic_fetch_add(&call->next, some, __ATOMIC_RELAXED), end = least(at + some, call->owners);
         if (at >= end) break;
-        forget_soon();
+        forget_soon(soon);
         if (call->ask) call->ask(call, call->owners - 1 - at);
-        ask_all_soon();
+        ask_all_soon(soon);
         for (; at < end; ++at) {
-            soon.next = soon.last = 0;
+            soon->next = soon->last = 0;
             if (call->ask && at + 1 < end) call->ask(call, call->owners - 2 - at);
             call->owner(call, call->owners - 1 - at, thread_memory);
         }
     }
-    forget_soon();
+    forget_soon(soon);
     matrix_end();
     restore(before);
 }

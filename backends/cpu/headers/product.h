@@ -11,54 +11,61 @@ struct soon {
     const char *pieces[SOON_MOST];
     struct { const char *array; long first, end; } held[HELD_MOST];
 };
-static _Thread_local struct soon soon;
+static _Thread_local struct soon thread_soon;
 
-INLINE void forget_soon(void)
+/* The thread's own, looked up once: a library asks the loader for it. */
+INLINE struct soon *own_soon(void)
 {
-    soon.next = soon.last = 0;
-    for (int n = 0; n < HELD_MOST; ++n) soon.held[n].array = 0;
+    struct soon *out = &thread_soon;
+    __asm__("" : "+r"(out));
+    return out;
+}
+
+INLINE void forget_soon(struct soon *soon)
+{
+    soon->next = soon->last = 0;
+    for (int n = 0; n < HELD_MOST; ++n) soon->held[n].array = 0;
 }
 INLINE long ask_soon(const struct soon *from, long line)
 {
     if (line < from->last) __builtin_prefetch(from->pieces[line / SOON_LINES] + line % SOON_LINES * 64, 0, 2);
     return line + 1;
 }
-INLINE void ask_all_soon(void)
+INLINE void ask_all_soon(struct soon *soon)
 {
-    for (; soon.next < soon.last; ++soon.next) ask_soon(&soon, soon.next);
+    for (; soon->next < soon->last; ++soon->next) ask_soon(soon, soon->next);
 }
 
 /* Rows of an array that will be read: `count` of them, `bytes` each and `step` bytes apart. */
-static void rows_soon(const void *from, long step, long bytes, long count)
+static void rows_soon(struct soon *soon, const void *from, long step, long bytes, long count)
 {
-    const char *row = from, **to = soon.pieces + soon.last / SOON_LINES;
+    const char *row = from, **to = soon->pieces + soon->last / SOON_LINES;
     if (step == bytes) { /* one after the other: all are one row */
         bytes *= count;
         count = least(count, 1);
     }
     for (; count > 0; --count, row += step)
-        for (long at = 0; at < bytes && to < soon.pieces + SOON_MOST; at += SOON) *to++ = row + at;
-    soon.last = (to - soon.pieces) * SOON_LINES;
+        for (long at = 0; at < bytes && to < soon->pieces + SOON_MOST; at += SOON) *to++ = row + at;
+    soon->last = (to - soon->pieces) * SOON_LINES;
 }
 /* The same for rows `first` to before `end`, but those that are held. */
-static void new_rows_soon(int number, const void *array, long step, long bytes, long first, long end)
+static void new_rows_soon(struct soon *soon, int number, const void *array, long step, long bytes, long first, long end)
 {
-    int same = soon.held[number].array == array;
-    long low = same ? soon.held[number].first : first, high = same ? soon.held[number].end : first;
-    rows_soon((const char *)array + first * step, step, bytes, least(end, low) - first);
-    rows_soon((const char *)array + most(first, high) * step, step, bytes, end - most(first, high));
-    soon.held[number].array = array;
-    soon.held[number].first = first;
-    soon.held[number].end = end;
+    int same = soon->held[number].array == array;
+    long low = same ? soon->held[number].first : first, high = same ? soon->held[number].end : first;
+    rows_soon(soon, (const char *)array + first * step, step, bytes, least(end, low) - first);
+    rows_soon(soon, (const char *)array + most(first, high) * step, step, bytes, end - most(first, high));
+    soon->held[number].array = array;
+    soon->held[number].first = first;
+    soon->held[number].end = end;
 }
 
-#define PRODUCT(name, ROWS, WIDE) \
+#define PRODUCT(name, ROWS, WIDE, ASKS) \
     INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add, \
-                     const real *by) \
+                     const real *by, struct soon *soon) \
     { \
         vreal sum[ROWS][WIDE]; \
-        struct soon *const ahead = &soon; \
-        long line = ahead->next; \
+        long line = ASKS ? soon->next : 0; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
                 sum[m][n] = add ? load_any(c + m * c_row + n * LANES) : splat(0); \
@@ -67,7 +74,7 @@ static void new_rows_soon(int number, const void *array, long step, long bytes, 
                 _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
         for (long k = 0; k < depth; ++k) { \
             vreal columns[WIDE]; \
-            if (k % 2 == 0) line = ask_soon(ahead, line); \
+            if (ASKS && k % 2 == 0) line = ask_soon(soon, line); \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + n * LANES); \
             _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
                 vreal factor = splat(a[m * a_row]); \
@@ -76,35 +83,52 @@ static void new_rows_soon(int number, const void *array, long step, long bytes, 
             a += a_step; \
             b += b_step; \
         } \
-        ahead->next = line; \
+        if (ASKS) soon->next = line; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
 
 /* Any number of rows. When nothing is added to, the last block may compute some rows a second time. */
 #define PRODUCTS(WIDE) \
-    PRODUCT(block_##WIDE, BLOCK, WIDE) \
-    PRODUCT(half_##WIDE, 4, WIDE) \
-    PRODUCT(row_##WIDE, 1, WIDE) \
+    PRODUCT(block_##WIDE, BLOCK, WIDE, 0) \
+    PRODUCT(half_##WIDE, 4, WIDE, 0) \
+    PRODUCT(row_##WIDE, 1, WIDE, 0) \
+    PRODUCT(asking_##WIDE, BLOCK, WIDE, 1) \
     APART void product_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
                               long depth, int add, const real *by) \
     { \
         long m = 0; \
         for (; m + BLOCK <= rows; m += BLOCK) \
-            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by); \
+            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, 0); \
         if (m < rows && m > 0 && !add) { \
             m = rows - BLOCK; \
-            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, by); \
+            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, by, 0); \
             return; \
         } \
         for (; BLOCK > 4 && m + 4 <= rows; m += 4) \
-            half_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by); \
-        for (; m < rows; ++m) row_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by); \
+            half_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, 0); \
+        for (; m < rows; ++m) row_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, 0); \
     }
 
 PRODUCTS(1)
 PRODUCTS(2)
 PRODUCTS(3)
+
+/* The same, which asks for what the next owner reads. */
+#define ASKING(WIDE) \
+    APART void asking_product_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
+                                     long depth) \
+    { \
+        struct soon *const soon = own_soon(); \
+        long m = 0; \
+        for (; m + BLOCK <= rows && soon->next < soon->last; m += BLOCK) \
+            asking_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, 0, soon); \
+        if (m < rows) product_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, rows - m, depth, 0, 0); \
+    }
+
+ASKING(1)
+ASKING(2)
+ASKING(3)
 
 /* The same for `columns` numbers of columns, in whole vectors. */
 INLINE void product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, long columns,
@@ -145,9 +169,14 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
                 high = v + 1;
             }
         }
-        if (low < high)
-            product(a + m * a_row, a_row, a_step, b + low * LANES, b_step, c + m * c_row + low * LANES, c_row, next - m,
-                    least((high - low) * LANES, columns - low * LANES), depth, 0, 0);
+        const real *one = a + m * a_row, *two = b + low * LANES;
+        real *out = c + m * c_row + low * LANES;
+        if (high - low == 3)
+            asking_product_3(one, a_row, a_step, two, b_step, out, c_row, next - m, depth);
+        else if (high - low == 2)
+            asking_product_2(one, a_row, a_step, two, b_step, out, c_row, next - m, depth);
+        else if (high - low == 1)
+            asking_product_1(one, a_row, a_step, two, b_step, out, c_row, next - m, depth);
     }
 }
 
@@ -155,11 +184,10 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
    itself. */
 #define PRODUCT_WITHIN(name, ROWS, WIDE) \
     INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, const real *by, \
-                     const long *begin, const long *end) \
+                     const long *begin, const long *end, struct soon *soon) \
     { \
         vreal sum[ROWS][WIDE]; \
-        struct soon *const ahead = &soon; \
-        long line = ahead->next; \
+        long line = soon->next; \
         long first = begin[0], last = end[0]; \
         for (int n = 1; n < WIDE; ++n) { \
             first = most(first, begin[n]); \
@@ -178,7 +206,7 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
             } \
         for (long k = first; k < last; ++k) { \
             vreal columns[WIDE]; \
-            if (k % 2 == 0) line = ask_soon(ahead, line); \
+            if (k % 2 == 0) line = ask_soon(soon, line); \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + k * b_step + n * LANES); \
             _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
                 vreal factor = splat(a[m * a_row + k * a_step]); \
@@ -190,7 +218,7 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
                 vreal column = load_any(b + k * b_step + n * LANES); \
                 _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(a[m * a_row + k * a_step]) * column; \
             } \
-        ahead->next = line; \
+        soon->next = line; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
@@ -200,10 +228,11 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
     APART void product_within_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
                                      const real *by, const long *begin, const long *end) \
     { \
+        struct soon *const soon = own_soon(); \
         long m = 0; \
         for (; m + BLOCK <= rows; m += BLOCK) \
-            block_within_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, by, begin, end); \
-        for (; m < rows; ++m) row_within_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, by, begin, end); \
+            block_within_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, by, begin, end, soon); \
+        for (; m < rows; ++m) row_within_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, by, begin, end, soon); \
     }
 
 PRODUCTS_WITHIN(1)
