@@ -153,7 +153,10 @@ class Flash:
         outer = Scope([], self.top.dims, self.top, moving=frozenset(keys.repeat)) if keys.repeat else self.top
         ranges = tile_ranges(keys.mask, self.stage.rows, keys.axes, self.sizes, self.split, self.whole())
         if keys.mask is not None and by_data(keys.mask, (*self.stage.rows, *keys.axes)):
-            self.notes += [*ranges.notes[:1], f"a list made from the data says which tiles of {', '.join(keys.axes)} a tile visits"]
+            self.notes += [
+                *ranges.notes[:1],
+                f"a list made from the data says which tiles of {', '.join(keys.axes)} a tile visits",
+            ]
             bodies = [self._body(number, outer, mask, mask is not None) for mask in (None, ranges.residual)]
             return self._repeated(keys, outer, listed_loops(self, number, keys.mask, (bodies[0], bodies[1])))
         self.notes += ranges.notes
@@ -183,7 +186,9 @@ class Flash:
             inner = (Repeat(axis, inner),)
         return list(inner)
 
-    def _loop(self, dim: Dim, cursor: Cursor, outer: Scope, body: tuple[Stmt, ...], masked: bool, title: str, admits: str = "") -> TileLoop:
+    def _loop(
+        self, dim: Dim, cursor: Cursor, outer: Scope, body: tuple[Stmt, ...], masked: bool, title: str, admits: str = ""
+    ) -> TileLoop:
         lets = tuple(self._scalar(s, outer) for s in cursor.statements)
         count = self.place.expr(cursor.count, outer)
         starts = tuple(self.place.expr(e, outer) for e in cursor.starts)

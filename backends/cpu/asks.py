@@ -27,7 +27,9 @@ class Asks(Products):
             return {}
         out = {}
         for loop in loops:
-            out |= {s.out: (loop, s) for s in loop.body if isinstance(s, Load) and loop.dim in s.dims and self.is_plain(s, loop.dim)}
+            out |= {
+                s.out: (loop, s) for s in loop.body if isinstance(s, Load) and loop.dim in s.dims and self.is_plain(s, loop.dim)
+            }
         return dict(list(out.items())[:MOST])
 
     def is_plain(self, stmt: Load | Store, rows: str) -> bool:
@@ -45,7 +47,9 @@ class Asks(Products):
             if isinstance(stmt, Load | Store) and self.is_plain(stmt, self.owner.name):
                 axis = self.owner.axes[0]
                 for base, step, bytes_ in self._row(stmt, self.owner.name):
-                    self.line(f"rows_soon(soon, {base} + {self.first(axis)} * {step[0]}, {step[1]}, {bytes_}, {self.extent(axis)});")
+                    self.line(
+                        f"rows_soon(soon, {base} + {self.first(axis)} * {step[0]}, {step[1]}, {bytes_}, {self.extent(axis)});"
+                    )
         for number, (loop, stmt) in enumerate(self.asked_soon.values()):
             axis = loop.axes[0]
             with self.block(f"if ({self.printer.scalar(loop.count).at(11)} > 0)"):

@@ -84,7 +84,14 @@ class KernelPrinter(Asks):
         closing = ["    }"] if self.one_by_one else []
         if self.asked_soon:
             made = self.print_ask(self._place(), self._scalar_statement)
-            text += [f"static void {tag}_ask(const struct call *call, long owner)", "{", *self._known(arrays, boxes), *made, "}", ""]
+            text += [
+                f"static void {tag}_ask(const struct call *call, long owner)",
+                "{",
+                *self._known(arrays, boxes),
+                *made,
+                "}",
+                "",
+            ]
         text += [
             f"static void {tag}_owner(const struct call *call, long owner, char *memory)",
             "{",

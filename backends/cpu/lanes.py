@@ -157,7 +157,9 @@ class Lanes(Memory):
             return
         home = self.homes[name]
         for low, high in (("0", begin), (end, self.count(dim))):
-            self.line(f"for (long x = {low}; x < {high}; ++x) store({home.code} + x * {home.steps[dim]} + {self.lane_at}, splat(0));")
+            self.line(
+                f"for (long x = {low}; x < {high}; ++x) store({home.code} + x * {home.steps[dim]} + {self.lane_at}, splat(0));"
+            )
 
     def bare(self, stmt: Stmt) -> bool:
         """Whether a statement is a reduction of numbers that lie in memory, nothing to be worked out on the way."""

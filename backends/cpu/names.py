@@ -12,7 +12,7 @@ _WORDS = """
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
     typeof real lane element vreal vint call owner memory strip strips lanes part some v l x n at main load store count_up
     splat greater smaller least most widen narrow piece product run work signal log exp pow sqrt floor ceil round
-    abs div index time select free malloc y0 y1 yn j0 j1 jn gamma
+    soon abs div index time select free malloc y0 y1 yn j0 j1 jn gamma
 """
 
 

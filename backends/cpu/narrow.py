@@ -66,8 +66,8 @@ def bounds(mask: Expr, axis: str, free: Callable[[Expr], bool]) -> list[Bound]:
             if left is None or right is None or abs(left[0] - right[0]) != 1:
                 return []
             low = left[0] < right[0]  # rest <= position
-            rest = _sum(left[1], [_negated(x) for x in right[1]]) if low else _sum(right[1], [_negated(x) for x in left[1]])
-            at = rest if op == "le" else _sum([rest], [Const(1 if low else -1)])
+            here, there = (left[1], right[1]) if low else (right[1], left[1])
+            at = _sum([*here, *(_negated(x) for x in there), *([Const(1 if low else -1)] if op == "lt" else [])])
             return [Bound(low, at)] if free(at) else []
     return []
 
@@ -98,10 +98,9 @@ def _negated(expr: Expr) -> Expr:
     return Apply("neg", (expr,))
 
 
-def _sum(first: list[Expr], second: list[Expr]) -> Expr:
+def _sum(terms: list[Expr]) -> Expr:
     """All terms added, numbers last."""
-    terms = [*first, *second]
-    number = sum(int(t.value) for t in terms if isinstance(t, Const))
+    number = sum(t.value for t in terms if isinstance(t, Const) and isinstance(t.value, int))
     out: Expr | None = None
     for term in (t for t in terms if not isinstance(t, Const)):
         match term:
