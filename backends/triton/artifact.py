@@ -294,7 +294,7 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
     work, moved = flops(program), traffic(program, element)
     owner = program.dim(program.owner).axes
     tiles = [] if program.shares else [f"ceil({a} / {config[kernel.tile_names[a]]})" for a in owner]
-    grid = " * ".join([*tiles, *program.grid])
+    grid = " * ".join([*tiles, *(a for a in program.grid if a not in program.ones)])
     if kernel.persistent:
         grid = f"min({grid}, {kernel.persistent} * SMs)"
     out: dict[str, Any] = {

@@ -105,6 +105,7 @@ class Frame:
         self.hosted = (*(self.described if style.descriptors == "host" else ()), *self.stored)
         self.persistent = style.persistent if not (program.shares or style.special) else 0
         self.here: dict[str, str] = {}
+        self.grid = tuple(a for a in program.grid if a not in program.ones)
         self.backwards = bool(style.order) and longest_last(program, features)
         self.far: dict[tuple[str, str], None] = {}
         self.partial = partial_sums(program) if style.lanes else {}

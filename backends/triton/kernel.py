@@ -158,6 +158,7 @@ class KernelPrinter(Walks):
         lines = self.prologue
         tiles = {axis: self.names.fresh(f"{axis}_tiles") for axis in reversed(self.owner.axes)}
         lines += [f"    {count} = tl.cdiv({self.size(axis)}, {self.tile(axis)})" for axis, count in tiles.items()]
+        lines += [f"    {self.position(axis)} = 0" for axis in self.program.ones]
         before = len(lines)
         lines += turn_lines(self, tiles)
         self.move_pointers()
