@@ -33,7 +33,7 @@ from attncc.tile.nodes import (
 from .frame import PLAIN
 from .style import LANES, Style, only_bounds, part_of
 from .turns import persistent_lines, turn_lines
-from .walks import Walks
+from .walks import Walks, same_everywhere
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ class KernelPrinter(Walks):
             [d.name for d in descriptors] + [self.parameter(arg.name) for arg in pointed],
             strides,
             [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
-            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"] + (["WIDE: tl.constexpr"] if self.far else [])
+            [f"{self.tile(a)}: tl.constexpr" for a in tiles]
+            + ["PRECISION: tl.constexpr"]
+            + (["WIDE: tl.constexpr"] if self.far else [])
             + (["WHOLE: tl.constexpr"] if self.whole else []),
         ]
         fixed = ", ".join(f'"{self.size(a)}"' for a in sizes)
@@ -237,6 +239,12 @@ class KernelPrinter(Walks):
                     self.depth += 1
                     self.body(inner)
                     self.depth -= 1
+                case Repeat(axis, inner) if self.style.flat and same_everywhere(stmt):
+                    for one in inner:
+                        if isinstance(one, TileLoop):
+                            self.loop(one, over=axis)
+                        else:
+                            self.body((one,))
                 case Repeat(axis, inner):
                     self.line(f"for {self.position(axis)} in tl.range(0, {self.size(axis)}):")
                     self.depth += 1
