@@ -3,9 +3,14 @@ not see coming."""
 
 from __future__ import annotations
 
-from attncc.tile.nodes import Dot, Load, TileLoop
+from attncc.tile.nodes import Dot, Load, Program, TileLoop, statements
 
 from .groups import Groups
+
+
+def takes_few(program: Program) -> bool:
+    """Whether products of few columns are compiled for a program: not where tiles of keys are dealt out, of which there are many."""
+    return not program.shares and any(isinstance(s, Dot) for s in statements(program.body))
 
 
 class Products(Groups):
@@ -63,14 +68,24 @@ class Products(Groups):
 
     def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
         """A product a few rows at a time, which asks for what comes after it in between."""
-        count = self.count(rows)
+        count, (_, _, step, b, b_step, _, _, _, columns, depth, add, by) = self.count(rows), arguments
+        plain = (add, by) == ("0", "0") and takes_few(self.program)
+        turned = self.names.fresh("columns")
+        if plain:
+            room = self.allocate(turned, False, f"(FEW + 3) * {depth}")
+            self.line(f"const real *const {turned} = turned({b}, {b_step}, {columns}, {depth}, {step}, {room});")
         with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
             self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
             self._ask(a, "part", "some")
             arguments[0] += f" + part * {arguments[1]}"
             arguments[5] += f" + part * {arguments[6]}"
             arguments[7] = "some"
-            self.line(f"product({', '.join(arguments)});")
+            if plain:
+                self.line(f"turned_product({', '.join([turned, *arguments[:-2]])});")
+            else:
+                self.line(f"product({', '.join(arguments)});")
+        if plain:
+            self.release(room)
         self.asked = {}
 
     def _held(self, a: str, rows: str, over: str) -> list[str]:
