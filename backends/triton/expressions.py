@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attncc.errors import AttnUnsupportedError
-from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of, walk
 from attncc.ir.ops import OPS
 
 from .intrinsics import FUNCTIONS, INFIX, INLINE
@@ -142,14 +142,15 @@ class Printer:
 
     def _integer(self, op: str, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
         left, right = self._at(a, dims, 9), self._at(b, dims, 9)
-        if op == "cdiv":
+        known = _divides(b)
+        if known and op == "cdiv" and _nonnegative(a) and _nonnegative(b):
             return f"({self._at(a, dims, 7)} + {self._at(b, dims, 8)} - 1) // {right}", 8
-        if kind_of(a) != "int" or kind_of(b) != "int":
-            raise AttnUnsupportedError(f"{op} of floats is not in the Triton backend")
-        if op == "exact" or (_nonnegative(a) and _nonnegative(b)):
+        if known and (op == "exact" or (op != "cdiv" and _nonnegative(a) and _nonnegative(b))):
             return f"{left} {'%' if op == 'mod' else '//'} {right}", 8
-        name = "floor_mod" if op == "mod" else "floor_div"
+        name = ("floor_" if known else "any_") + ("mod" if op == "mod" else "div")
         self.used.add(name)
+        if op == "cdiv":
+            return f"-{name}(-{left}, {self._print(b, dims)[0]})", 9
         return f"{name}({self._print(a, dims)[0]}, {self._print(b, dims)[0]})", _ATOM
 
     def _power(self, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
@@ -192,6 +193,11 @@ def _number(value: bool | int | float) -> tuple[str, int]:
 
 def _is_one(expr: Expr) -> bool:
     return isinstance(expr, Const) and not isinstance(expr.value, bool) and expr.value == 1
+
+
+def _divides(by: Expr) -> bool:
+    """Whether a divisor is not 0: of sizes, which calls check, and of the kernel's own numbers; positions and data may be."""
+    return all(isinstance(e, Apply | Const | Size) or (isinstance(e, Read) and not e.index and _nonnegative(e)) for e in walk(by))
 
 
 def _nonnegative(expr: Expr) -> bool:

@@ -108,6 +108,10 @@ FUNCTIONS: dict[str, Function] = {
         "a, b", "division that rounds down", "q = a // b\n    return q - ((a % b != 0) & ((a < 0) != (b < 0))).to(tl.int32)"
     ),
     "floor_mod": Function("a, b", "the rest with the divisor's sign", "return a - floor_div(a, b) * b", uses=("floor_div",)),
+    "any_div": Function(
+        "a, b", "division that rounds down, 0 by 0", "return tl.where(b == 0, 0, floor_div(a, tl.where(b == 0, 1, b)))", uses=("floor_div",)
+    ),
+    "any_mod": Function("a, b", "the rest with the divisor's sign, a where that is 0", "return a - any_div(a, b) * b", uses=("any_div",)),
     "isqrt": Function(
         "x",
         "the integer below or at the square root",
