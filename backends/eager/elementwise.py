@@ -77,7 +77,8 @@ def cast(v: Value, kind: str, acc: torch.dtype) -> Value:
 def apply(op: str, args: list[Value], acc: torch.dtype, device: torch.device) -> Value:
     """An elementwise operation on aligned arguments; exact Python arithmetic when all are scalars."""
     if not any(isinstance(a, Named) for a in args):
-        return (WHOLE if op in WHOLE and not any(isinstance(a, float) for a in args) else SCALAR)[op](*args)
+        known: Callable[..., Any] = WHOLE[op] if op in WHOLE and not any(isinstance(a, float) for a in args) else SCALAR[op]
+        return known(*args)
     kinds = [kind_of(a) for a in args]
     if op in _COMPARE:
         want = "float" if "float" in kinds else "int" if kinds != ["bool", "bool"] else "bool"
