@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 
 from ..ir.expr import Apply, Const, Expr, Size, axes_of
 from ..ir.pairs import PairStage
@@ -109,5 +108,8 @@ def grouped(
 
 
 def product_of(axes: Sequence[str]) -> Expr:
-    """The number of positions of some axes."""
-    return reduce(lambda a, b: Apply("mul", (a, b)), map(Size, axes))
+    """The number of positions of some axes, one at least."""
+    out: Expr = Size(axes[0])
+    for axis in axes[1:]:
+        out = Apply("mul", (out, Size(axis)))
+    return out
