@@ -181,7 +181,8 @@ class Op:
             found = self._entry(dims, asked, backend, device).way.forward(bound)[0]
             results = [found[o] for o in facts.outputs]
         else:
-            out = getattr(torch.ops.attncc, facts.name).default(*[bound[n] for n in facts.inputs])
+            tensors = [bound[n] for n in facts.inputs]
+            out = getattr(torch.ops.attncc, facts.name).default(*([tensors] if facts.listed else tensors))
             results = [out] if isinstance(out, torch.Tensor) else list(out)[: len(facts.outputs)]
         if len(results) == 1:
             return results[0]

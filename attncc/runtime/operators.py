@@ -3,6 +3,8 @@
 An operator `attncc::<pattern>_<hash>` takes the tensors of one program and gives its outputs, followed by what the backward pass
 needs (statistics, never weights). Its fake gives shapes from the program's own size equations, so sizes stay symbols. The backward
 pass is an operator of its own; differentiating that one again goes through the eager backend.
+
+PyTorch allows an operator 64 arguments: more tensors than that are passed as one list.
 """
 
 from __future__ import annotations
@@ -27,10 +29,12 @@ from .gradient import Gradient, Saved, dispatching, gradient
 _library = torch.library.Library("attncc", "FRAGMENT")
 _made: dict[str, Operator] = {}
 _lock = threading.Lock()
+MAX_ARGUMENTS = 64
 
 
 class Facts(NamedTuple):
-    """Names that a call needs; `name` is the operator's. direct: plain PyTorch code, better called as it is outside of graphs."""
+    """Names that a call needs; `name` is the operator's. direct: plain PyTorch code, better called as it is outside of graphs.
+    listed: the operator takes its tensors as one list."""
 
     name: str
     inputs: tuple[str, ...]
@@ -38,6 +42,7 @@ class Facts(NamedTuple):
     floats: tuple[str, ...]
     consts: tuple[str, ...]
     direct: bool
+    listed: bool
 
 
 @dataclass(frozen=True)
@@ -64,32 +69,39 @@ def _register(name: str, program: Program, backend: Backend, outputs: tuple[str,
     inputs = tuple(i.name for i in program.inputs)
     made = _Kernels(program, outputs, inputs, way)
     count = len(outputs) + len(made.extra)
-    args = ", ".join(f"Tensor {_safe(n)}" for n in inputs)
+    listed = len(inputs) > MAX_ARGUMENTS
+    args = "Tensor[] inputs" if listed else ", ".join(f"Tensor {_safe(n)}" for n in inputs)
     results = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
     _library.define(f"{name}({args}) -> {results}")
     _library.define(f"{name}_backward(Tensor[] grads, int[] which, Tensor[] inputs, Tensor[] saved, bool[] needs) -> Tensor[]")
-    _library.impl(name, made.forward, "CompositeExplicitAutograd")
+    _library.impl(name, _of_list(made.forward) if listed else made.forward, "CompositeExplicitAutograd")
     _library.impl(f"{name}_backward", made.backward, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"attncc::{name}", made.fake, lib=_library)
+    torch.library.register_fake(f"attncc::{name}", _of_list(made.fake) if listed else made.fake, lib=_library)
     torch.library.register_fake(f"attncc::{name}_backward", made.fake_backward, lib=_library)
     again = getattr(torch.ops.attncc, f"{name}_backward").default
 
     def pull(ctx: Any, *grads: torch.Tensor | None) -> Any:
         which = [n for n, g in enumerate(grads[: len(outputs)]) if g is not None and made.floats[n]]
-        needs = [bool(n) for n in ctx.needs_input_grad]
+        needs = [bool(n) for n in (ctx.needs_input_grad[0] if listed else ctx.needs_input_grad)]
         if not which or not any(needs):
-            return tuple(None for _ in inputs) if len(inputs) > 1 else None
+            return [None for _ in inputs] if listed else tuple(None for _ in inputs) if len(inputs) > 1 else None
         tensors = list(ctx.saved_tensors)
         found = iter(again([grads[n] for n in which], which, tensors[: len(inputs)], tensors[len(inputs) :], needs))
         back = tuple(next(found) if need else None for need in needs)
-        return back if len(back) > 1 else back[0]
+        return list(back) if listed else back if len(back) > 1 else back[0]
 
-    torch.library.register_autograd(f"attncc::{name}", pull, setup_context=made.keep, lib=_library)
+    keep = made.keep_list if listed else made.keep
+    torch.library.register_autograd(f"attncc::{name}", pull, setup_context=keep, lib=_library)
     torch.library.register_autograd(f"attncc::{name}_backward", made.pull_again, setup_context=made.keep_again, lib=_library)
     floats = tuple(i.name for i in program.inputs if i.kind == "float")
     consts = tuple(i.name for i in program.inputs if i.const)
-    facts = Facts(name, inputs, outputs, floats, consts, backend.name == "eager")
+    facts = Facts(name, inputs, outputs, floats, consts, backend.name == "eager", listed)
     return Operator(facts, way, getattr(torch.ops.attncc, name).default)
+
+
+def _of_list(function: Callable[..., Any]) -> Callable[[list[torch.Tensor]], Any]:
+    """A function of tensors as one of their list."""
+    return lambda inputs: function(*inputs)
 
 
 def _safe(name: str) -> str:
@@ -143,6 +155,9 @@ class _Kernels:
         ctx.mark_non_differentiable(*(t for n, t in enumerate(results) if n >= len(self.outputs) or not self.floats[n]))
         extra = iter(results[len(self.outputs) :])
         ctx.save_for_backward(*inputs, *(next(extra) if twin is None else results[twin] for twin in self.twins))
+
+    def keep_list(self, ctx: Any, inputs: Any, output: Any) -> None:
+        self.keep(ctx, inputs[0], output)
 
     def backward(
         self,
