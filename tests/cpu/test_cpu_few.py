@@ -33,6 +33,21 @@ def test_every_width_of_vectors(flags: str, dtype: torch.dtype, monkeypatch: pyt
         agree(op(TEXT), inputs(i, 150, 64, 32, dtype), boxes=boxes.choose)
 
 
+@pytest.mark.parametrize("heads", ["h", "(h r)"])
+def test_extremes_of_scores_are_found_again(heads: str) -> None:
+    """Gradients of extremes go to the pairs that reach them: their scores, of terms that cancel, are the same in every kernel."""
+    text = f"pattern t(q[b, {heads}, i, d], k[b, h, j, d], v[b, h, j, e]) -> o[b, {heads}, i, e], m[b, {heads}, i]"
+    text += " { attend o over j { score s = dot(q, k)  normalize softmax  mix v  emit m = max[j](s) } }"
+    share = 3 if "r" in heads else 1
+    q, k, v = 100 * rand(200, 2 * share, 1, 64), rand(200, 2, 1, 64).flip(-1), rand(200, 2, 1, 16)
+    every = k.repeat_interleave(share, 1)
+    q -= (q * every).sum(-1, keepdim=True) / every.square().sum(-1, keepdim=True) * every
+    q.requires_grad_()
+    k.requires_grad_()
+    of_q, of_k = torch.autograd.grad(op(text)(q, k, v, backend="cpu").m.sum(), (q, k))
+    assert torch.equal(of_q, every) and (of_k != 0).all(), "the one key of a row is its extreme"
+
+
 def test_keys_that_lie_otherwise() -> None:
     given = inputs(2, 90, 32, 32)
     given["k"] = given["k"].transpose(2, 3).contiguous().transpose(2, 3)
