@@ -235,12 +235,12 @@ class _Reverse:
 
     def _fused(self, step: Fused, derivative: Derivative) -> None:
         opaque = [n for n in derivative.opaque if n in self.active]
-        if opaque:
-            self._opaque(step, derivative, opaque)
+        done = self._opaque(step, derivative, opaque) if opaque else set()
         for node in reversed(step.after):
             self._pull(node, "")
         given = {f for f in derivative.grads if f in self.cots}
-        wants = {n for s in step.stages for n in reads_of(s)} & self.active - set(derivative.finals) - set(derivative.opaque)
+        elsewhere = {*derivative.finals, *derivative.opaque, *done}
+        wants = {n for s in step.stages for n in reads_of(s)} & self.active - elsewhere
         if not given or not wants:
             return
         back = derivative.backward(wants, given, self.names)
@@ -250,18 +250,21 @@ class _Reverse:
         self.cots |= {p.source for p in back.parts}
         for token in back.tokens:
             self._known(Value(token.name, token.axes, "float"))
-            self._pull(token, "")
+            self._pull(token, "", used_by(token) - done if done else None)
         for node in reversed(self._before(step)):
-            self._pull(node, "")
+            self._pull(node, "", used_by(node) - done if done else None)
 
-    def _opaque(self, step: Fused, derivative: Derivative, names: list[str]) -> None:
-        """Gradients that no stage sums: autograd of the whole attend, for these values alone."""
+    def _opaque(self, step: Fused, derivative: Derivative, names: list[str]) -> set[str]:
+        """Gradients that no stage sums: autograd of the whole attend, for these values alone. Returns them: what else the attend
+        does with such a value is in its gradient already."""
         before = {a.name: a for a in self._before(step)}
         outer = {n for n in names if n not in before}
         for name in names:
             if name in before:
                 outer |= set(sources_of(before[name].expr))
-        self._pull(step.node, "; ".join(derivative.opaque[n] for n in names), outer & used_by(step.node))
+        done = outer & used_by(step.node)
+        self._pull(step.node, "; ".join(derivative.opaque[n] for n in names), done)
+        return done
 
     def reads(self) -> set[str]:
         """Names of values of the forward pass that the moves read."""

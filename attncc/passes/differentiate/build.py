@@ -100,6 +100,8 @@ class Derivative:
         """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over fewer row axes), `table` (its
         element that the pair chooses), or ""."""
         axes, rows = set(axes_of(read)), set(self.pieces.rows)
+        if any(value_name(e) for x in read.index for e in walk(x)):
+            return ""
         if axes <= rows:
             return "rows"
         if not axes & set(self.free(n)):
@@ -126,7 +128,7 @@ class Derivative:
 
 
 def _floats(read: Read) -> list[str]:
-    return [e.source for e in walk(read) if isinstance(e, Read) and e.kind == "float"]
+    return [e.source for e in walk(read) if isinstance(e, Read) and e.kind == "float" and not value_name(e)]
 
 
 class Reverse:
