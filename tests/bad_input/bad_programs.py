@@ -128,6 +128,7 @@ AXES_AND_KINDS = [
     Bad("string in arithmetic", p('x = ▸q + "a"\n' + WHOLE), AttnTypeError, '\'+\' does not take the string "a"'),
     Bad("string compared with a tensor", p('x = ▸q == "a"\n' + WHOLE), AttnTypeError, "'==' does not take the string"),
     Bad("float as a position", p("o = v[j = ▸sum[d](q)]"), AttnTypeError, "a position is an integer", "'div'"),
+    Bad("division in a position", p("o = v[j = ▸i / 2]"), AttnTypeError, "'/' may leave a fraction", "'div'"),
     Bad("too few arguments", p("x = ▸dot(q)\n" + WHOLE), AttnTypeError, "'dot' takes 2 arguments, found 1"),
     Bad("too many arguments", p("x = ▸sqrt(q, k)\n" + WHOLE), AttnTypeError, "'sqrt' takes 1 argument, found 2"),
     Bad("argument of a definition missing", "define f(x, y) = x + y\npattern p(q[b]) -> o[b] { o = ▸f(q) }", AttnTypeError, "'f' needs 'y'"),
