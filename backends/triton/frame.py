@@ -118,6 +118,7 @@ class Frame:
         self.lines: list[str] = []
         self.depth = 1
         self.dims: dict[str, tuple[str, ...]] = {}
+        self.long: set[str] = set()  # scalars of 64 bits: those made from integers of arrays
         self.chunk: dict[str, int] = {}
         self.masked: set[str] = set()
         self.scalars: set[str] = set()

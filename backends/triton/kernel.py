@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from attncc.ir.expr import Apply, Const, Expr
+from attncc.ir.expr import Apply, Const, Expr, sources_of
 from attncc.tile.nodes import (
     Arg,
     Bisect,
@@ -253,6 +253,8 @@ class KernelPrinter(Walks):
 
     def _assign(self, name: str, expr: Expr) -> None:
         dims = self.dims[name]
+        if not dims and self.long & set(sources_of(expr)):
+            self.long.add(name)
 
         def one() -> None:
             text, own = self.printer.text(expr, dims), self.printer.dims(expr)

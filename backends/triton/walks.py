@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from attncc.ir.expr import Index, walk
+from attncc.ir.expr import Expr, Index, sources_of, walk
 from attncc.tile.nodes import Bisect, Map, Repeat, Stmt, TileLoop, statements
 
 from .sums import Sums
@@ -44,7 +44,7 @@ class Walks(Sums):
             self.line(f"# {stmt.title}")
         self.dims[stmt.counter] = ()
         stages = f", num_stages={self.style.rest}" if stmt.masked and self.style.rest else form
-        counter, count = self.value(stmt.counter), self.printer.text(stmt.count, ())
+        counter, count = self.value(stmt.counter), self._short(stmt.count)
         if over:
             each, turn = self.names.fresh("each"), self.names.fresh("turn")
             self.line(f"{each} = {count}")
@@ -56,7 +56,7 @@ class Walks(Sums):
         self.depth += 1
         self.body(stmt.lets)
         for axis, start in zip(stmt.axes, stmt.starts, strict=True):
-            self.line(f"{self.start(axis)} = {self.printer.text(start, ())}")
+            self.line(f"{self.start(axis)} = {self._short(start)}")
         if inner:
             if stmt.masked:
                 self.masked.add(dim.name)
@@ -70,6 +70,11 @@ class Walks(Sums):
         self.masked.discard(dim.name)
         self.tested -= set(dim.axes)
         self.depth -= 1
+
+    def _short(self, expr: Expr) -> str:
+        """A number or a start of tiles in 32 bits, which descriptors ask for. Both are bounded by the size of an axis."""
+        text = self.printer.text(expr, ())
+        return f"tl.cast({text}, tl.int32)" if self.long & set(sources_of(expr)) else text
 
     def bisect(self, stmt: Bisect) -> None:
         """Halving an interval: good and bad enclose the last position for which the condition holds."""

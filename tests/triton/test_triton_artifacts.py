@@ -82,6 +82,19 @@ def test_hopper(text: str, name: str, head: int, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
 
 
+PADDED = """
+pattern padded(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], length[b]: int) -> o[b, h, i, e] {
+  attend o over j { score dot(q, k) / sqrt(d)   mask j < length   normalize softmax   mix v }
+}
+"""
+
+
+def test_lengths_that_are_data(tmp_path: Path) -> None:
+    """Loops between 64-bit numbers that are loaded: their tiles start at 32-bit positions, as descriptors ask for."""
+    made(PADDED, tmp_path)
+    assert "k_desc.load([j_start, 0])" in (tmp_path / "padded.py").read_text()
+
+
 def test_manifest(tmp_path: Path) -> None:
     manifest = made(CAUSAL, tmp_path, b=2, g=4, r=2, i=4096, j=4096)
     (kernel,) = manifest["kernels"]
