@@ -171,9 +171,15 @@ class Printer:
                 return f"rcp({inner})", _ATOM
         if isinstance(a, Const) and a.value == 2:
             return f"tl.exp2({self._float(b, dims)})", _ATOM
-        if _nonnegative(a):
-            return f"tl.exp2({self._at(b, dims, 9)} * tl.log2({self._print(a, dims)[0]}))", _ATOM
-        raise AttnUnsupportedError("a power whose base may be negative is not in the Triton backend, but for exponents 1 to 4")
+        whole = kind_of(b) == "int" or (isinstance(b, Const) and float(b.value).is_integer())
+        if isinstance(b, Const) and (not whole or _nonnegative(a)):
+            return f"tl.exp2({b.value} * tl.log2({self._float(a, dims)}))", _ATOM
+        if whole:
+            self.used.add("power_whole")
+            power = str(int(b.value)) if isinstance(b, Const) else self._print(b, dims)[0]
+            return f"power_whole({self._float(a, dims)}, {power})", _ATOM
+        self.used.add("power_any")
+        return f"power_any({self._float(a, dims)}, {self._float(b, dims)})", _ATOM
 
 
 def broadcast(text: str, own: tuple[str, ...], dims: tuple[str, ...]) -> str:
