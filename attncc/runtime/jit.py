@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, Source, Span
 from ..language import tree
 from ..language.parser import parse
+from .declaration import Declaration
 from .library import library_of
 from .op import Op
 from .tracing import Trace, Traced, line_of, running, to_tree
@@ -46,8 +47,8 @@ class JitOp(Op):
             self._variants[key] = JitOp(self._library, self._decl, {**self.params, **params}, self._source)
         return self._variants[key](*tensors, outputs=outputs, backend=backend, **named)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def _begin(self, declaration: Declaration, autotune: bool) -> None:
+        super()._begin(declaration, autotune)
         self._variants: dict[str, JitOp] = {}
 
 

@@ -18,6 +18,7 @@ from .backends import choose as choose_backend
 from .backends import named
 from .declaration import Declaration, Written
 from .operators import Facts, Operator, operator
+from .transforms import transformed
 
 if TYPE_CHECKING:
     from ..language import tree
@@ -66,6 +67,16 @@ class Op:
         self._entries: dict[Any, Operator] = {}
         self._results: dict[tuple[str, ...], Any] = {}
         self._inputs = self._head.inputs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"declaration": self._declaration, "autotune": self.autotune}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._begin(state["declaration"], state["autotune"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Op:
+        """An op does not change: a copy of a model shares it."""
+        return self
 
     @property
     def _library(self) -> Library:
@@ -169,6 +180,11 @@ class Op:
         if outputs is not None and not isinstance(outputs, str | tuple | list):
             raise AttnTypeError(f"outputs are names, found {outputs!r}", self._head.span, 'outputs=("o", "lse")')
         asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
+        if not torch.compiler.is_compiling() and transformed(bound.values()):
+            if backend not in (None, "eager"):
+                help = "leave 'backend' out: the call then goes through eager"
+                raise AttnUnsupportedError("torch.func and forward-mode derivatives see no kernels", self._head.span, help)
+            backend = "eager"
         facts = self._facts(dims, asked, backend, device)
         if device != "meta" and torch.is_autocast_enabled(device):
             bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
