@@ -13,7 +13,7 @@ from attncc.testing.tolerances import tolerance
 BACKENDS = ("cpu", "triton")
 SCORES = (
     "i mod n", "i div n", "cdiv(i, n)", "cdiv(-i, n)", "n div 2 + n mod 2", "i mod j", "(i * j) div j", "where(n > 0, i mod n, 3)",
-    "table[t = clamp(n / m, -2, 3) + 3]",
+    "table[t = clamp(n div m, -2, 3) + 3]",
 )  # fmt: skip
 MASKS = (
     "i div m == j div m", "j div max(m, 0) <= 0", "i div max(m, 0) <= 0 and j < 4", "cdiv(j, m) <= 1", "j mod m == 0",
