@@ -73,6 +73,13 @@ SYNTAX = [
     Bad("parameter without a type", "pattern p(q[b]; n ▸= 1) -> o[b] { o = q }", AttnSyntaxError, "expected ':'", "a parameter needs a type"),
     Bad("character", p("o = q ▸× k"), AttnSyntaxError, "the character '×' (U+00D7) may not appear here"),
     Bad("number with letters", p("o = q * ▸2x"), AttnSyntaxError, "'2x' is no number", "a product needs '*'"),
+    Bad("word of a file misspelt", "▸patern p(q[b]) -> o[b] { o = q }", AttnSyntaxError, "found 'patern'", "did you mean 'pattern'?"),
+    Bad("attend misspelt", p("atend ▸o over j { score dot(q, k)  normalize softmax  mix v }"), AttnSyntaxError, "expected '='", "did you mean 'attend'?"),
+    Bad("over misspelt", p("attend o ▸ovr j { score dot(q, k)  normalize softmax  mix v }"), AttnSyntaxError, "found 'ovr'", "did you mean 'over'?"),
+    Bad("clause misspelt", a("score dot(q, k)  normalize softmax\n  mx ▸v"), AttnSyntaxError, "expected '='", "did you mean 'mix'?"),
+    Bad("fold inside an attend", a("▸fold t in 1 .. 3 { }"), AttnSyntaxError, "the reserved word 'fold'", "an attend holds clauses alone"),
+    Bad("axes without commas", "pattern p(q[b ▸i]) -> o[b] { o = q }", AttnSyntaxError, "found 'i'", "is a ',' missing before 'i'?"),
+    Bad("size of a picked axis", "pattern p(x[n]) -> o[w] { a = topk[n -> w▸: 3](x)  o = x[n = a] }", AttnSyntaxError, "found ':'", "'where' gives"),
     Bad("clause outside an attend", p("score ▸dot(q, k)"), AttnSyntaxError, "expected", "only inside an attend"),
     Bad("comprehension", p("x = [q ▸for n in 0 .. 3]"), AttnSyntaxError, "", "no comprehensions"),
 ]  # fmt: skip

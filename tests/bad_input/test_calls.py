@@ -185,3 +185,9 @@ def test_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(b"pattern \xff")
     with pytest.raises(AttnSyntaxError, match="not UTF-8"):
         attncc.compile(path)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.attn"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    torch.testing.assert_close(attncc.compile(path)(q(), k(), v()), op()(q(), k(), v()))
