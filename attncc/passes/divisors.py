@@ -48,7 +48,6 @@ def _conditions(expr: Expr, over: tuple[str, ...], idle: tuple[Expr, ...]) -> It
         yield from _conditions(part, over, idle)
 
 
-
 def _positive(size: Expr, axes: Collection[str]) -> bool:
     """Whether an expression of sizes is at least 1 where some axes are not empty. False when that is not known."""
     match size:
