@@ -100,13 +100,13 @@ def test_the_reason_is_in_the_error_of_a_whole_graph() -> None:
     torch._dynamo.reset()
     q, k, v = tensors()
     whole = torch.compile(lambda x: OP(x, k, v), backend="eager", fullgraph=True)
-    with pytest.raises(torch._dynamo.exc.Unsupported, match="'q' must be a tensor of kind float, found torch.int32"):
+    with pytest.raises(torch._dynamo.exc.Unsupported, match=r"'q' must be a tensor of kind float, found torch\.int32"):
         whole(q.int())
 
 
 def test_autocast_makes_no_float_of_an_int() -> None:
     q, k, v = tensors()
-    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(AttnTypeError, match="kind float, found torch.int32"):
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(AttnTypeError, match=r"kind float, found torch\.int32"):
         OP(q.int(), k, v)
 
 
