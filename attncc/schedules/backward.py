@@ -15,46 +15,16 @@ from ..errors import AttnUnsupportedError
 from ..ir.expr import sources_of
 from ..ir.nodes import Assign, Attend, Input, Node, Program, Value, used_by, values_of
 from ..ir.pairs import Final, PairStage
-from ..passes.differentiate import Backward, Derivative, Part, Phase, constant, reads_of, still_values
+from ..passes.differentiate.build import Derivative
+from ..passes.differentiate.script import Backward, Part, Phase, reads_of
+from ..passes.differentiate.shifts import constant, still_values
 from .flash import lower
 from .grouped import grouped
 from .order import right_order
 from .plan import Fused, Plan, Torch, equal_sizes, known_features, plan, token_axes
 from .pulls import Token, token_pull
+from .tapes import Launch, Move, Pull, Tape
 from .token import lower_definition
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Kernels that give shares of gradients. grads: what they read the cotangent of a value as, by value."""
-
-    phases: tuple[Fused, ...]
-    grads: Mapping[str, str]
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class Pull:
-    """Autograd of one node: from the cotangents of `outs` to those of `wrt`. reason: why not by kernels, "" for no attend."""
-
-    node: Node
-    outs: tuple[str, ...]
-    wrt: tuple[str, ...]
-    reason: str = ""
-
-
-Move = Launch | Pull
-
-
-@dataclass(frozen=True)
-class Tape:
-    """One backward pass: moves in order. plan: all the kernels in it; its program's inputs are the program's and what is saved.
-    axes: of every value that may have a cotangent."""
-
-    plan: Plan
-    moves: tuple[Move, ...]
-    axes: Mapping[str, tuple[str, ...]]
-
 
 Axes = dict[str, tuple[str, ...]]
 Rewrite = Callable[[Fused, Axes, tuple[Part, ...], Program], tuple[Fused, Axes, tuple[Part, ...]]]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ..ir.expr import Expr, Index
 from ..ir.nodes import Program as WholeProgram
 from ..ir.pairs import Final, Keys, PairStage, Product, Sum
-from ..passes.differentiate import Part, reads_of
+from ..passes.differentiate.script import Part, reads_of
 from ..tile.nodes import Arg, Dot, Program, Reduce, Store
 from ..tile.verify import verify
 from .body import Body

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from attncc.errors import AttnUnsupportedError
 from attncc.tile.nodes import Program
 
-from .kernel import Kernel, print_kernel
+from .kernel import print_kernel
 from .names import Names
+from .printed import Kernel, Module
 from .products import takes_few
 
 ELEMENTS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 17}
 """Element types and their numbers in memory.h."""
-
-
-@dataclass(frozen=True)
-class Module:
-    """The text and its kernels, by the name of their programs."""
-
-    text: str
-    kernels: Mapping[str, Kernel]
 
 
 def print_module(title: str, programs: Iterable[Program], features: Mapping[str, int], element: str) -> Module:

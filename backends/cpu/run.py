@@ -16,14 +16,13 @@ from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
 from attncc.kept import kept
-from attncc.schedules.plan import Fused, Plan
+from attncc.schedules.steps import Fused, Plan
 from attncc.tile.nodes import Program as Tiles
 
 from . import boxes
-from .kernel import Kernel
 from .launch import Launch
 from .library import load
-from .module import Module, print_module
+from .printed import Kernel, Module
 
 Tensors = Mapping[str, torch.Tensor]
 Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
@@ -153,7 +152,13 @@ def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int]
     """The generated library of some kernels of a plan."""
     element, title = str(dtype).removeprefix("torch."), plan.program.name
     about = ["cpu", title, element, repr(features), *map(repr, programs)]
-    return kept(Module, about, lambda: print_module(title, programs, features, element))
+
+    def build() -> Module:
+        from .module import print_module
+
+        return print_module(title, programs, features, element)
+
+    return kept(Module, about, build)
 
 
 def _coarse(length: int) -> int:

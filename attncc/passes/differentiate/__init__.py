@@ -13,9 +13,3 @@ weight). What no stage can sum raises AttnUnsupportedError with the reason.
     weights     weights under a known log-sum-exp, computed again
     script      phases, and how their values add up; monomials: when a derivative is a multiple of what is stored
 """
-
-from .build import Derivative
-from .script import Backward, Part, Phase, reads_of
-from .shifts import constant, still_values
-
-__all__ = ["Backward", "Derivative", "Part", "Phase", "constant", "reads_of", "still_values"]
