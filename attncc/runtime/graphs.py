@@ -27,11 +27,14 @@ apart = _call
 
 
 def transforming() -> bool:
-    """Whether a transform of `torch.func` or forward mode is under way, of which an operator may take part in (see transforms.py)."""
+    """Whether forward mode or a transform of `torch.func` that differentiates is under way: transforms.py says which calls take part."""
     global apart
     if apart is _call and "torch._dynamo" in sys.modules:
         apart = torch.compiler.disable(_call, reason="transforms and wrong calls of attncc operators are plain Python")
-    return forward_ad._current_level >= 0 or bool(torch._C._are_functorch_transforms_active())
+    if forward_ad._current_level >= 0:
+        return True
+    stack = torch._C._functorch.get_interpreter_stack()
+    return bool(stack) and any(i.key() != torch._C._functorch.TransformType.Vmap for i in stack)
 
 
 transforming._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch._dynamo.assume_constant_result, without its import

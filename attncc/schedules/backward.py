@@ -14,9 +14,9 @@ from functools import lru_cache
 from ..errors import AttnUnsupportedError
 from ..ir.expr import sources_of
 from ..ir.nodes import Assign, Attend, Input, Node, Program, Value, used_by, values_of
-from ..ir.pairs import Final, PairStage
+from ..ir.pairs import Final, PairStage, Part
 from ..passes.differentiate.build import Derivative
-from ..passes.differentiate.script import Backward, Part, Phase, reads_of
+from ..passes.differentiate.script import Backward, Phase, reads_of
 from ..passes.differentiate.shifts import constant, still_values
 from .flash import lower
 from .grouped import grouped

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..errors import AttnUnsupportedError
 from ..ir.expr import axes_of, sources_of
 from ..ir.nodes import Assign, Node, Value
+from ..ir.pairs import Part
 from ..passes.differentiate.definitions import cotangent_of, shares
-from ..passes.differentiate.script import Part
 from .definitions import printable, refusal
 from .plan import Fused
 from .token import lower_definitions

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from ..ir.nodes import Node, Program, Value
+from ..ir.pairs import Part
 from .steps import Fused, Plan
-
-if TYPE_CHECKING:
-    from ..passes.differentiate.script import Part
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from ...errors import AttnUnsupportedError
 from ...ir.algebra import diff
 from ...ir.expr import Apply, Expr, Read, axes_of, conjuncts, walk
 from ...ir.nodes import Assign, Attend
-from ...ir.pairs import Final, PairStage, Product, Sum, value, value_name, values_in
+from ...ir.pairs import Final, PairStage, Part, Product, Sum, value, value_name, values_in
 from ..fuse import Fusion
 from ..fuse.algebra import is_const, mul, neg, replace_part
 from ..fuse.pieces import Pieces
@@ -30,7 +30,7 @@ from .distances import unclamped
 from .ends import Ends, Kept, outer_reads
 from .extremes import keyed_sum, shared
 from .monomials import monomial, monomials, total
-from .script import Backward, Part, Script, at
+from .script import Backward, Script, at
 from .shifts import NO_AXES, Axes, constant_slope, still_scores
 from .sides import Entry, Operand, Side
 from .slopes import kept_where, through
