@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "runtime.op": ("compile", "load", "patterns", "Op"),
     "runtime.jit": ("jit",),
-    "runtime.tracing": ("axes", "size", "attend", "emitted", "require"),
+    "runtime.tracing": ("axes", "size", "attend", "keys", "emitted", "otherwise", "require"),
     "errors": (
         "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnAbsentError", "AttnShapeError", "AttnValueError",
         "AttnUnsupportedError", "AttnInternalError",
@@ -62,6 +62,8 @@ if _TYPE_CHECKING:
     from .runtime.tracing import attend as attend
     from .runtime.tracing import axes as axes
     from .runtime.tracing import emitted as emitted
+    from .runtime.tracing import keys as keys
+    from .runtime.tracing import otherwise as otherwise
     from .runtime.tracing import require as require
     from .runtime.tracing import size as size
 

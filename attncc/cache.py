@@ -3,6 +3,7 @@
 An entry is built in a private folder and renamed into place, so several processes may build it at once and none sees half of
 it. A seal file inside lists the size and hash of every file; an entry that does not match its seal is removed and built again.
 A small entry is one file that begins with the hash of the rest, replaced as a whole.
+What was used least recently goes where there is more than ATTNCC_CACHE_MB megabytes (eviction.py).
 The place is ATTNCC_CACHE_DIR, else XDG_CACHE_HOME/attncc, else ~/.cache/attncc; a folder for this process alone where that
 cannot be written.
 """
@@ -18,6 +19,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+
+from .eviction import remove, touched, wrote
 
 SEAL = "seal.json"
 _DIGEST = 32
@@ -59,23 +62,28 @@ def fetch(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     home = root() / kind
     entry = home / name
     if _whole(entry):
+        touched(entry / SEAL)
         return entry
     home.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{name[:8]}-", dir=home))
     try:
         build(work)
         _seal(work)
-        return _publish(work, entry)
+        made = _publish(work, entry)
+        wrote(home.parent, sum(p.stat().st_size for p in _files(made)))
+        return made
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
 def read(kind: str, name: str) -> bytes | None:
     """The content of a small entry, None where there is none or it is damaged."""
+    path = root() / kind / name
     try:
-        data = (root() / kind / name).read_bytes()
+        data = path.read_bytes()
     except OSError:
         return None
+    touched(path)
     return data[_DIGEST:] if hashlib.sha256(data[_DIGEST:]).digest() == data[:_DIGEST] else None
 
 
@@ -91,11 +99,13 @@ def write(kind: str, name: str, data: bytes) -> None:
             os.replace(fresh, home / name)
         except OSError:
             os.unlink(fresh)
+            return
+        wrote(home.parent, len(data))
 
 
 def drop(kind: str, name: str) -> None:
     """Remove an entry that turned out to be useless, e.g. a library that does not load."""
-    _remove(root() / kind / name)
+    remove(root() / kind / name)
 
 
 def _publish(work: Path, entry: Path) -> Path:
@@ -106,19 +116,9 @@ def _publish(work: Path, entry: Path) -> Path:
         except OSError:
             if _whole(entry):  # another process was first
                 return entry
-            _remove(entry)
+            remove(entry)
     os.rename(work, entry)
     return entry
-
-
-def _remove(entry: Path) -> None:
-    """Take an entry away at once: renamed first, so nobody finds half of it."""
-    if not entry.exists():
-        return
-    away = Path(tempfile.mkdtemp(prefix=".old-", dir=entry.parent))
-    with suppress(OSError):  # another process may take it away first
-        os.rename(entry, away / "entry")
-    shutil.rmtree(away, ignore_errors=True)
 
 
 def _files(folder: Path) -> list[Path]:

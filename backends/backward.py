@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 
 import torch
-from attncc.backends.eager.evaluate import Evaluator
-from attncc.backends.eager.interpreter import execute
 from attncc.backends.eager.named import Named, aligned
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Attend, used_by
-from attncc.schedules.backward import Differentiated, Launch, Pull, Tape
-from attncc.schedules.plan import Plan
+from attncc.schedules.steps import Plan
+from attncc.schedules.tapes import Launch, Passes, Pull, Tape
 
 Tensors = Mapping[str, torch.Tensor]
 Start = Callable[[Plan, Tensors, torch.dtype], Steps]
@@ -23,7 +21,7 @@ Start = Callable[[Plan, Tensors, torch.dtype], Steps]
 class KernelGradient:
     """Forward and backward of a program, attends by kernels. start: starts a call of a plan."""
 
-    def __init__(self, made: Differentiated, start: Start) -> None:
+    def __init__(self, made: Passes, start: Start) -> None:
         from attncc.runtime.gradient import Saved
 
         self.made, self.start = made, start
@@ -57,7 +55,7 @@ class Reversed:
     """One backward pass. cots: cotangents of values, one dim an axis. own: names of those whose arrays are of this pass alone, so
     that what is computed from them may take their place; once: shares of one cotangent each."""
 
-    def __init__(self, made: Differentiated, tape: Tape, run: Steps, grads: Tensors) -> None:
+    def __init__(self, made: Passes, tape: Tape, run: Steps, grads: Tensors) -> None:
         self.made, self.tape, self.run = made, tape, run
         self.acc = torch.float64 if run.dtype == torch.float64 else torch.float32
         self.cots: dict[str, torch.Tensor] = {}
@@ -117,6 +115,9 @@ class Reversed:
 
     def _pull(self, move: Pull) -> None:
         """Autograd of one node, computed again from what it reads."""
+        from attncc.backends.eager.evaluate import Evaluator
+        from attncc.backends.eager.interpreter import execute
+
         from attncc.runtime.gradient import dispatching
 
         run, made = self.run, self.made

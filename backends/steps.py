@@ -5,15 +5,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import reduce
+from typing import TYPE_CHECKING
 
 import torch
-from attncc.backends.eager.evaluate import Evaluator
-from attncc.backends.eager.interpreter import assumed, execute, fitting, prepare
 from attncc.backends.eager.named import Named, aligned
+from attncc.backends.fitting import fitting
 
 from attncc.ir.nodes import Node, Output, values_of
 from attncc.ir.sizes import check, solve
-from attncc.schedules.plan import Fused, Plan, Torch
+from attncc.schedules.steps import Fused, Plan, Torch
+
+if TYPE_CHECKING:
+    from attncc.backends.eager.evaluate import Evaluator
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -32,6 +35,8 @@ class Steps(ABC):
         self.arrays = {i.name: inputs[i.name].reshape([self.sizes[a] for d in i.dims for a in d]) for i in program.inputs}
         self.eager: Evaluator | None = None
         if self.device.type == "cpu" and any(c.data for c in program.checks):  # elsewhere the answer would have to be waited for
+            from attncc.backends.eager.interpreter import assumed, prepare
+
             self.eager, _ = prepare(program, inputs, self.sizes)
             assumed(self.eager, program)
 
@@ -65,6 +70,8 @@ class Steps(ABC):
 
     def run(self, node: Node) -> None:
         """A node on PyTorch; its values are kept in the element type of the call, statistics in the accumulation type."""
+        from attncc.backends.eager.interpreter import execute, prepare
+
         if self.eager is None:
             self.eager, _ = prepare(self.program, self.inputs, self.sizes)
         for name in self.arrays:

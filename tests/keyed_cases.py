@@ -93,6 +93,10 @@ TABLES: dict[str, tuple[str, dict[str, torch.Tensor]]] = {
         GROUPED.replace("slope[(g r)])", "slope[(g r)], t[(g r), c: 81])").replace("slope * abs(i - j)", "slope * t[c = i - j + 44]"),
         {"q": rand(1, 37, 4, 16), "k": rand(1, 45, 2, 16), "v": rand(1, 45, 2, 8), "slope": rand(4), "t": rand(4, 81)},
     ),
+    "one for all heads": (
+        attend(f"{_SCORE}broadcast[c -> h](r)\n{_END}", ", r[c, i, j]"),
+        qkv(b=1, r=rand(1, 37, 45)),
+    ),
     "two kinds of keys": (
         SEGMENTS.replace("NORMALIZER", "softmax")
         .replace("mv[m, e])", "mv[m, e], t[c: 81])")

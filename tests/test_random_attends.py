@@ -31,6 +31,12 @@ def test_a_few(backend: str, seed: int) -> None:
     _check(sample(seed, LONGEST[backend]), backend)
 
 
+@pytest.mark.parametrize(("backend", "seed"), [("cpu", 332), ("triton", 2002)])
+def test_rows_of_one_key(backend: str, seed: int) -> None:
+    """Gradients of scores that are exactly 0: what is left of p (dp - delta) is the rounding of both terms."""
+    _check(sample(seed, LONGEST[backend]), backend)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", LONGEST)
 def test_many(backend: str) -> None:

@@ -25,7 +25,7 @@ class Case:
     peers: names of `peers.PEERS` beside attncc itself and the peers of the goals. heads: how many heads are checked against the
     oracle (first and last ones), 0 for all. reference: "oracle", or a peer that is compared with the oracle at a small size and
     then stands in for it in float64, where the oracle would need n x n values. rank: cases of high rank run first, where time may run
-    out.
+    out. queries, group: as in `Problem`; then all heads are checked.
     """
 
     form: Form
@@ -40,12 +40,16 @@ class Case:
     heads: int = 0
     reference: str = "oracle"
     rank: int = 0
+    queries: int = 0
+    group: int = 1
 
     @property
     def name(self) -> str:
         """The case in words; also its name in the JSON."""
         kind = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}[self.dtype]
-        return f"{self.form.weights}, {self.form.mask}, N {self.n}, D {self.d}, {kind}, {self.what}"
+        few = f"{self.queries} quer{'y' if self.queries == 1 else 'ies'}, " if self.queries else ""
+        shared = f"{self.group} heads a key head, " if self.group > 1 else ""
+        return f"{self.form.weights}, {self.form.mask}, {few}{shared}N {self.n}, D {self.d}, {kind}, {self.what}"
 
     @property
     def contestants(self) -> tuple[str, ...]:
@@ -54,7 +58,8 @@ class Case:
 
     def problem(self, device: str) -> Problem:
         """The problem on a device."""
-        return Problem(self.form, self.b, self.h, self.n, self.d, getattr(torch, self.dtype), device)
+        dtype = getattr(torch, self.dtype)
+        return Problem(self.form, self.b, self.h, self.n, self.d, dtype, device, self.queries, self.group)
 
     def tiny(self) -> Case:
         """The same case at sizes that an interpreter goes through in a moment. Names of sizes change with it."""
@@ -64,7 +69,7 @@ class Case:
         elif mask.kind == "window":
             mask = Mask("window", 8)
         n = 36 if mask.kind == "neighborhood" else 64
-        return replace(self, form=Form(self.form.weights, mask), b=1, h=min(self.h, 2), n=n, d=16)
+        return replace(self, form=Form(self.form.weights, mask), b=1, h=min(self.h, 2 * self.group), n=n, d=16)
 
 
 @dataclass(frozen=True)

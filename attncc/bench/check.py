@@ -65,14 +65,15 @@ class Reference:
         self.tensors = self.problem.tensors()
         self._known: Known = {} if known is None else known
         count = case.b * case.h
-        few = case.heads and case.heads < count
-        self.heads = sorted({*range(case.heads // 2), *range(count - (case.heads + 1) // 2, count)}) if few else list(range(count))
+        self.few = bool(case.heads) and case.heads < count and case.group == 1
+        some = {*range(case.heads // 2), *range(count - (case.heads + 1) // 2, count)}
+        self.heads = sorted(some) if self.few else list(range(count))
 
     def verdict(self, found: Results, form: Form) -> Verdict:
         """Compare results with the reference of a form. What is wrong has a share above 1."""
         expected = self._of(form)
         dtype = self.problem.dtype
-        n = reduction_length([self.tensors[0].shape])
+        n = reduction_length([t.shape for t in self.tensors])
         worst = Verdict(0.0, "o", 0.0)
         for name, have, want in zip(("o", "dq", "dk", "dv"), found, expected, strict=False):
             seen = compare(self._part(have), want, dtype)
@@ -94,7 +95,7 @@ class Reference:
 
     def _part(self, t: torch.Tensor) -> torch.Tensor:
         flat = t.flatten(0, 1)
-        picked = flat if len(self.heads) == flat.shape[0] else flat[self.heads]
+        picked = flat[self.heads] if self.few else flat
         return picked.unsqueeze(0)
 
     def _runner(self, exact: Problem) -> Attention:

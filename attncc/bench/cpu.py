@@ -43,6 +43,9 @@ def suite() -> Suite:
         cases.append(_case(grid, d, FORWARD, {"flex": 5.0, "eager": 10.0}, n=56 * 56))
     cases.append(_case(Form("linear", CAUSAL), 64, BOTH, {"chunked": 2.0}, n=LONG, reference="chunked"))
     cases += [_case(Form("softmax", FULL), d, FORWARD, {"sdpa": 1.0}, dtype="bfloat16") for d in (64, 128)]
+    for dtype in ("float32", "bfloat16"):  # decoding: one query of 32 heads, four a key head
+        decode = Case(Form("softmax", FULL), 1, 32, 4096, 128, dtype, FORWARD, (Goal("sdpa", 1.0),), ("eager",), queries=1, group=4)
+        cases.append(decode)
     forward, both = (_case(Form("softmax", FULL), 64, what, {}, n=LONG) for what in (FORWARD, BOTH))
     # Statistics of 8 bytes a head-row, dq of the joint pass n d 4 bytes a thread, tiles of 1 MiB a thread.
     threads = torch.get_num_threads()

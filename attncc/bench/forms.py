@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 Attention = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""q, k, v [b, h, n, d] -> o [b, h, n, d]."""
+"""q, k, v [b, h, n, d] -> o [b, h, n, d]; q and o may have other lengths, k and v fewer heads."""
 
 RELU = """# Attention with the weights relu(s), as plain as it gets.
 pattern relu(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e]; causal: bool = false) -> o[b, h, i, e] {
@@ -108,7 +108,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Problem:
-    """A form with sizes: batch, heads, positions, head dimension."""
+    """A form with sizes: batch, heads, positions, head dimension. queries: when they are fewer than positions, as in decoding (0: as
+    many; only without a mask). group: query heads of a key head."""
 
     form: Form
     b: int
@@ -117,6 +118,13 @@ class Problem:
     d: int
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
+    queries: int = 0
+    group: int = 1
+
+    @property
+    def rows(self) -> int:
+        """How many queries there are."""
+        return self.queries or self.n
 
     def with_form(self, form: Form) -> Problem:
         """The same sizes under another form."""
@@ -125,8 +133,9 @@ class Problem:
     def tensors(self, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """Random q, k, v and the cotangent of the output. They are drawn on the device; one seed gives one set."""
         generator = torch.Generator(self.device).manual_seed(seed)
-        shape = (self.b, self.h, self.n, self.d)
-        q, k, v, up = (torch.randn(shape, generator=generator, device=self.device).to(self.dtype) for _ in range(4))
+        rows, keys = (self.b, self.h, self.rows, self.d), (self.b, self.h // self.group, self.n, self.d)
+        shapes = (rows, keys, keys, rows)
+        q, k, v, up = (torch.randn(shape, generator=generator, device=self.device).to(self.dtype) for shape in shapes)
         return q, k, v, up
 
     @property

@@ -43,7 +43,7 @@ def _operations(problem: Problem) -> tuple[int, int]:
         # The state again (2 d e) and dq = do state (2 d e); its cotangent += q do (2 d e), dk = v . (2 d e), dv = k . (2 d e).
         backward = 10 * d * d
         return heads * problem.n * forward, heads * problem.n * backward
-    pairs = problem.form.mask.pairs(problem.n)
+    pairs = problem.rows * problem.n if problem.queries else problem.form.mask.pairs(problem.n)
     # A pair does: q . k (2 d), p v (2 e).
     forward = 4 * d
     # q . k again (2 d), do . v (2 e), dv += p do (2 e), dq += ds k (2 d), dk += ds q (2 d).
@@ -53,7 +53,8 @@ def _operations(problem: Problem) -> tuple[int, int]:
 
 def _bytes(problem: Problem) -> tuple[int, int]:
     """Each input read once, each output written once."""
-    array = problem.b * problem.h * problem.n * problem.d * torch.finfo(problem.dtype).bits // 8
-    forward = 4 * array  # q, k, v; o
-    backward = 8 * array  # q, k, v, o, do; dq, dk, dv
+    position = problem.b * problem.h * problem.d * torch.finfo(problem.dtype).bits // 8
+    rows, keys = position * problem.rows, position * problem.n // problem.group
+    forward = 2 * rows + 2 * keys  # q, o; k, v
+    backward = 4 * rows + 4 * keys  # q, o, do, dq; k, v, dk, dv
     return forward, backward

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from . import bench, check, compile, explain, fmt, list, run, search, show, test
+from . import bench, cache, check, compile, explain, fmt, list, run, search, show, test
 
 app = typer.Typer(
     name="attncc",
@@ -17,7 +17,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (run, check, show, explain, compile, search, test, bench, list, fmt):
+for _command in (run, check, show, explain, compile, search, test, bench, list, fmt, cache):
     _command.register(app)
 
 

@@ -53,8 +53,8 @@ def from_sympy(value: Any) -> Expr:
 def simplify_int(expr: Expr, nonempty: Iterable[str] = (), keep_axes: bool = False) -> Expr:
     """An equal expression with its int and bool parts made smaller where that can be proved; floats stay as they are.
 
-    Equal wherever the first one is defined: no division by zero, no `exact` with a remainder. nonempty: axes that have a position
-    wherever the expression is evaluated, beside its own free axes. keep_axes: the free axes stay the same, and in order, as they
+    Equal wherever the first one is defined: sizes that are divisors are not 0, `exact` leaves no remainder. nonempty: axes that have a
+    position wherever the expression is evaluated, beside its own free axes. keep_axes: the free axes stay the same, and in order, as they
     must for a pair value of an attend, whose reads list the axes of its expression.
     """
     return _simplify(expr, frozenset(nonempty).union(axes_of(expr)), keep_axes)

@@ -1,7 +1,8 @@
 """The sympy side of algebra.py, which is its public face: conversion both ways.
 
 Only integers and truth values are converted, which sympy treats exactly. Everything else becomes an `Atom`, a symbol that keeps
-its expression. Division by zero is undefined in the IR, so a rewrite may take any divisor as not zero.
+its expression. A divisor of sizes is not 0, which calls check; a division by anything else that may be 0 stays opaque: it has a
+result there, x div 0 = 0 and x mod 0 = x, and sympy's rewrites take every divisor as not 0.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import sympy
 
-from .expr import Apply, Const, Expr, Index, Reduce, Size, kind_of
+from .expr import Apply, Const, Expr, Index, Reduce, Size, kind_of, of_sizes
 from .printer import show_expr
 
 Sym = Any
@@ -133,6 +134,8 @@ class ToSympy:
                 return -a
             case (("floordiv" | "mod" | "cdiv" | "exact"), [_, b]) if b == 0 or b.has(sympy.Piecewise):
                 return None  # sympy takes the power -1 into a Piecewise, where a branch may be 0
+            case (("floordiv" | "mod" | "cdiv" | "exact"), [_, b]) if not (of_sizes(args[1]) or self.nonzero(b)):
+                return None
             case (("floordiv" | "mod" | "cdiv" | "min" | "max"), [a, b]):
                 return getattr(self, op)(a, b)
             case "exact", [a, b]:
@@ -144,6 +147,9 @@ class ToSympy:
             case "isqrt", [a]:
                 return _unless_stuck(Isqrt(a))
         return values[0] if op in SAME_INT else None
+
+    def nonzero(self, a: Sym) -> bool:
+        return bool(a.is_nonzero)
 
     def floordiv(self, a: Sym, b: Sym) -> Sym:
         return sympy.floor(a / b)

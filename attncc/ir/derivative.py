@@ -42,7 +42,11 @@ def _tangent(expr: Expr, wrt: Read) -> Expr | None:
     """The derivative, None for a structural zero."""
     if expr == wrt:
         return ONE
-    if isinstance(expr, Read | Reduce | Along):
+    if isinstance(expr, Read):  # its positions are integers, which nothing flows through
+        if expr.fill is not None and any(e == wrt for e in walk(expr.fill)):
+            raise AttnInternalError(f"'{wrt.source}' is not read elementwise")
+        return None
+    if isinstance(expr, Reduce | Along):
         if kind_of(expr) in ("float", "complex") and any(e == wrt for e in walk(expr)):
             raise AttnInternalError(f"'{wrt.source}' is not read elementwise")
         return None

@@ -158,6 +158,11 @@ def walk(expr: Expr) -> Iterator[Expr]:
         stack.extend(reversed(children(top)))
 
 
+def of_sizes(expr: Expr) -> bool:
+    """Whether an expression is made of sizes and numbers alone, so that it is one number a call."""
+    return all(isinstance(e, Apply | Const | Size) for e in walk(expr))
+
+
 def axes_of(expr: Expr) -> tuple[str, ...]:
     """Free axes, in order of first appearance."""
     match expr:

@@ -217,6 +217,9 @@ class Program:
     def with_nodes(self, nodes: tuple[Node, ...]) -> Program:
         return replace(self, nodes=nodes)
 
+    def with_checks(self, checks: tuple[Check, ...]) -> Program:
+        return replace(self, checks=checks)
+
 
 @dataclass(frozen=True, slots=True)
 class Value:

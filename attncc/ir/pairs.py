@@ -141,3 +141,14 @@ class PairStage:
     notes: tuple[str, ...] = ()
     span: Span | None = field(default=None, compare=False, repr=False)
     keyed: tuple[Keyed, ...] = ()
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the gradient of `source`: the value `name`, stored along `stored`, summed over those beyond `axes`, in their
+    order."""
+
+    source: str
+    name: str
+    stored: tuple[str, ...]
+    axes: tuple[str, ...]

@@ -74,6 +74,9 @@ class Simplifier(ToSympy):
     def atom(self, expr: Expr, kind: str) -> Sym:
         return super().atom(_inside(expr, self.alive, self.keep), kind)
 
+    def nonzero(self, a: Sym) -> bool:
+        return self.proves(a - 1) or self.proves(-a - 1)
+
     def floordiv(self, a: Sym, b: Sym) -> Sym:
         whole, rest = _split(a, b)
         if rest == 0 or self.within(rest, b):

@@ -71,6 +71,13 @@ SCALAR: dict[str, Callable[..., Any]] = {
 """Every elementwise operation on Python numbers."""
 
 
+WHOLE: dict[str, Callable[[int, int], int]] = {
+    "floordiv": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else a, "cdiv": lambda a, b: -(-a // b) if b else 0,
+}  # fmt: skip
+"""Integer division as it is at positions and of data: x div 0 = 0 and x mod 0 = x, so that (x div n) * n + x mod n is x. A size does not
+divide by 0: that is an error of the call."""
+
+
 class Unknown(Exception):
     """A size that is needed is not known (yet)."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Any, NamedTuple
 
 from . import tree as T
@@ -41,6 +42,14 @@ _WORDS = {
     "function": "functions are written with 'define', operators with 'pattern'",
 }
 _CLAUSE_WORDS = ("SCORE", "MASK", "NORMALIZE", "POST", "MIX", "EMIT", "ORDER", "EMPTY", "OVER")
+_KEYWORDS = frozenset({"PATTERN", "DEFINE", "BUNDLE", "OVER", "WHERE", "ELSE", "IF", "VJP", "IN", "BY", "FOR"})
+_OUTSIDE = {
+    "FOLD": "an attend holds clauses alone: put the fold before it, or in a definition of pair values",
+    "ATTEND": "an attend holds clauses alone: write one attend after the other",
+    "RETURN": "only a definition returns: an attend gives what it mixes a name, 'attend o over j { .. }'",
+    "REQUIRE": "an attend holds clauses alone: write it before the attend",
+    "ASSUME": "an attend holds clauses alone: write it before the attend",
+}
 _OPENS_OPERAND = ("NAME", "INT", "FLOAT", "STRING", "NOT")
 
 
@@ -68,7 +77,26 @@ def advice(at: Situation) -> str:
         return _WORDS[str(word)]
     if at.word_before == "lambda":
         return _WORDS["lambda"]
+    if "SCORE" in at.accepts and "EQUAL" not in at.accepts and at.kind in _OUTSIDE:
+        return _OUTSIDE[at.kind]
+    near = _near(at, _word(at.last))
+    if near:
+        return f"did you mean '{near}'?"
     return _signs(at, before) or _structure(at, before)
+
+
+def _near(at: Situation, before: str | None) -> str:
+    """A word of the language that the word here, or the one before it, is a misspelling of."""
+    if at.kind == "NAME" and "NAME" not in at.accepts:
+        words = [w.lower() for w in at.accepts if w in _KEYWORDS]
+        found = difflib.get_close_matches(at.text.lower(), words, 1, 0.7)
+        if found:
+            return found[0]
+    if before is not None and "EQUAL" in at.accepts and not at.operand and at.kind in (*_OPENS_OPERAND, "LPAR"):
+        words = [w.lower() for w in (*_CLAUSE_WORDS, "ATTEND", "FOLD", "REQUIRE", "ASSUME", "RETURN")]
+        found = difflib.get_close_matches(before.lower(), words, 1, 0.65)
+        return found[0] if found and found[0] != before else ""
+    return ""
 
 
 def _signs(at: Situation, before: str | None) -> str:
@@ -85,6 +113,8 @@ def _signs(at: Situation, before: str | None) -> str:
         return "a tensor has no default; parameters come after ';'"
     if kind == "EQUAL" and "COLON" in accepts:
         return "a parameter needs a type, as in 'eps: float = 1e-5'"
+    if kind == "COLON" and at.inside == "LSQB" and at.word_before.endswith("->"):
+        return "'where' gives a new axis its size: where w = 3"
     if kind == "COLON" and operand:
         return "a value is given with '=', as in f(x; eps = 1e-5)" if at.inside in ("LPAR", "LSQB") else ""
     if kind == "PLUS" and "MINUS" in accepts and not operand:
@@ -127,6 +157,8 @@ def _structure(at: Situation, before: str | None) -> str:
         return f"'{word}' begins a clause only inside an attend"
     if "EQUAL" in accepts and not operand and _word(at.last) and at.inside == "LBRACE":
         return f"if '{_word(at.last)}' continues the expression before it, an operator is missing between them"
+    if at.inside == "LSQB" and kind == "NAME" and accepts & {"COMMA"} and not operand:
+        return f"is a ',' missing before '{at.text}'?"
     if operand and "COMMA" in accepts and kind in _OPENS_OPERAND and at.inside != "LBRACE":
         return f"is a ',' or an operator missing before '{at.text}'?"
     return ""

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from ..ir.nodes import Program
 from ..ir.verify import verify
 from .canonicalise import canonicalise
+from .divisors import divisors
 from .inline import inline
 from .predicates import predicates
 
 Pass = Callable[[Program], Program]
 
-FRONT: tuple[tuple[str, Pass], ...] = (("canonicalise", canonicalise), ("inline", inline), ("predicates", predicates))
+FRONT: tuple[tuple[str, Pass], ...] = (
+    ("divisors", divisors), ("canonicalise", canonicalise), ("inline", inline), ("predicates", predicates),
+)  # fmt: skip
 """Names and passes after resolve."""
 
 

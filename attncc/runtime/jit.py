@@ -1,7 +1,8 @@
 """`@attncc.jit`: a Python function, traced once with symbolic arguments, becomes an `Op`.
 
 Tracing builds the syntax tree that the parser would build from a `.attn` file, so both forms go through one resolver and give one
-IR. Nothing inspects source code: it works in notebooks and under a debugger. Annotations are the dims of the signature.
+IR. Nothing inspects source code: it works in notebooks and under a debugger. Annotations are the dims of the signature, with the
+marks that follow them there: `"b j: int"`, `"b j?: bool"`.
 
     @attncc.jit
     def decayed(q: "b h i d", k: "b h j d", v: "b h j e", decay: "h", *, bias: float = 0.0) -> "b h i e":
@@ -15,12 +16,14 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any
 
 from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, Source, Span
 from ..language import tree
 from ..language.parser import parse
+from .declaration import Declaration
 from .library import library_of
 from .op import Op
 from .tracing import Trace, Traced, line_of, running, to_tree
@@ -44,8 +47,8 @@ class JitOp(Op):
             self._variants[key] = JitOp(self._library, self._decl, {**self.params, **params}, self._source)
         return self._variants[key](*tensors, outputs=outputs, backend=backend, **named)
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def _begin(self, declaration: Declaration, autotune: bool) -> None:
+        super()._begin(declaration, autotune)
         self._variants: dict[str, JitOp] = {}
 
 
@@ -69,7 +72,8 @@ def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
         if p.kind is inspect.Parameter.KEYWORD_ONLY:
             params.append(_param(p, span))
         else:
-            inputs.append(tree.Input(span, tree.Name(span, (p.name,)), _dims(p.annotation, p.name, span)))
+            found = _declared(p.annotation, p.name, span)
+            inputs.append(tree.Input(span, tree.Name(span, (p.name,)), found.dims, found.optional, found.type))
     outs = _annotation(signature.return_annotation)
     if isinstance(outs, str):
         outs = {"o": outs}
@@ -92,7 +96,8 @@ def jit(fn: Callable[..., Any] | None = None, *, where: str = "") -> Any:
             f"return {', '.join(outs)}, in this order",
         )
     body = _finish(trace.body, dict(zip(outs, results, strict=True)), span)
-    outputs = tuple(tree.Output(span, tree.Name(span, (n,)), _dims(d, n, span)) for n, d in outs.items())
+    declared = {n: _declared(d, n, span) for n, d in outs.items()}
+    outputs = tuple(tree.Output(span, tree.Name(span, (n,)), d.dims, d.optional, d.type) for n, d in declared.items())
     sizes = _wheres(where, span) if where else ()
     decl = tree.Pattern(span, fn.__name__, tuple(inputs), tuple(params), outputs, sizes, body, (fn.__doc__ or "").strip())
     library, _ = library_of(Source(span.source.name, ""))
@@ -153,29 +158,48 @@ def _annotation(note: Any) -> Any:
     return note
 
 
-def _dims(note: Any, name: str, span: Span) -> tuple[tree.Dim, ...]:
-    """Dims from an annotation: axes by blanks, `(g r)` a product, `1` a stored 1; the empty string is a scalar."""
+_MARKS = re.compile(r"(.*?)\s*(\??)\s*(?::\s*(int|bool|const|float))?\s*", re.DOTALL)
+"""The dims of an annotation, `?` for what may be left out, a type."""
+
+
+def _declared(note: Any, name: str, span: Span) -> tree.Input:
+    """Dims and marks from an annotation: axes by blanks or commas, `(g r)` a product, `z:3` a size, `1` a stored 1; the empty string
+    is a scalar. A type comes last, `"b j: int"`, after the mark of what is optional, `"b j?: bool"`."""
     text = _annotation(note)
     if not isinstance(text, str):
         raise AttnTypeError(f"'{name}' needs its dims as an annotation", span, f'{name}: "b h i d"')
-    words, depth, word = [], 0, ""
-    for char in text.replace(",", " "):
-        depth += (char == "(") - (char == ")")
-        if char == " " and depth == 0:
-            words.append(word)
-            word = ""
-        else:
-            word += char
-    words = [w for w in (*words, word) if w]
-    if not words:
-        return ()
-    source = Source(f"annotation of '{name}'", f"bundle _(x[{', '.join(words)}])")
+    found = _MARKS.fullmatch(text)
+    assert found is not None
+    dims, optional, kind = found.groups()
+    inside = f"[{', '.join(_words(dims))}]" if dims.strip() else ""
+    source = Source(f"annotation of '{name}'", f"bundle _(x{inside}{optional}{f': {kind}' if kind else ''})")
     try:
-        found = parse(source).decls[0]
+        made = parse(source).decls[0]
     except AttnError as error:
         raise AttnSyntaxError(f"the annotation of '{name}' is no list of dims: {text!r}", span, error.message) from None
-    assert isinstance(found, tree.Bundle) and isinstance(found.inputs[0], tree.Input)
-    return found.inputs[0].dims
+    assert isinstance(made, tree.Bundle) and isinstance(made.inputs[0], tree.Input)
+    return _placed(made.inputs[0], span)
+
+
+def _placed(node: Any, span: Span) -> Any:
+    """A syntax tree that points at the Python function it belongs to."""
+    if isinstance(node, tuple):
+        return tuple(_placed(n, span) for n in node)
+    if not isinstance(node, tree.Node):
+        return node
+    fields = {f.name: _placed(getattr(node, f.name), span) for f in dataclasses.fields(node) if f.name != "span"}
+    return dataclasses.replace(node, span=span, **fields)
+
+
+def _words(text: str) -> list[str]:
+    """The dims of a text, cut at commas and blanks outside parentheses. A size may hold blanks where commas stand between dims."""
+    parts, depth = [""], 0
+    for char in re.sub(r"\s*:\s*", ":", text):
+        depth += (char == "(") - (char == ")")
+        cut = depth == 0 and (char == "," or (char.isspace() and ("," not in text or ":" not in parts[-1])))
+        parts += [""] if cut else []
+        parts[-1] += "" if cut else char
+    return [p for p in parts if p]
 
 
 def _wheres(text: str, span: Span) -> tuple[tree.Where, ...]:

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import AttnNameError, AttnTypeError, AttnUnsupportedError, Source
+from ..errors import AttnError, AttnNameError, AttnTypeError, AttnUnsupportedError, Source
 from ..ir.nodes import Program
 from ..ir.sizes import sized_by_data
-from . import texts, tuning
+from . import graphs, inputs, texts, tuning
 from .backends import choose as choose_backend
 from .backends import named
 from .declaration import Declaration, Written
 from .operators import Facts, Operator, operator
+from .transforms import transformed
 
 if TYPE_CHECKING:
     from ..language import tree
@@ -64,8 +65,19 @@ class Op:
         self.name = self._head.name
         self._programs: dict[tuple[tuple[str, int], ...], Program] = {}
         self._entries: dict[Any, Operator] = {}
+        self._calls: dict[Any, Facts] = {}
         self._results: dict[tuple[str, ...], Any] = {}
         self._inputs = self._head.inputs
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"declaration": self._declaration, "autotune": self.autotune}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self._begin(state["declaration"], state["autotune"])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Op:
+        """An op does not change: a copy of a model shares it."""
+        return self
 
     @property
     def _library(self) -> Library:
@@ -123,14 +135,7 @@ class Op:
         for name, t in given.items():
             if t is None:
                 continue
-            if not isinstance(t, torch.Tensor):
-                raise AttnTypeError(
-                    f"'{name}' must be a torch.Tensor, found {type(t).__name__}", self._head.span, "torch.as_tensor(x)"
-                )
-            if t.layout is not torch.strided or t.is_nested:
-                kind = "nested" if t.is_nested else str(t.layout)
-                raise AttnTypeError(f"'{name}' must be a dense tensor, found one that is {kind}", self._head.span, "x.to_dense()")
-            out[name] = t
+            out[name] = inputs.dense(name, t, self._head.span)
         return out
 
     def program(self, *tensors: torch.Tensor, **named: torch.Tensor) -> Program:
@@ -160,16 +165,34 @@ class Op:
         self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any
     ) -> Any:
         bound = self.bind(tensors, named_tensors)
-        place = next((t.device for t in bound.values()), torch.device("cpu"))
-        device = place.type
-        if any(t.device != place for t in bound.values()):
-            places = ", ".join(sorted({str(t.device) for t in bound.values()}))
-            raise AttnTypeError(f"the tensors are on several devices: {places}", self._head.span, "move them to one")
-        dims = tuple((n, t.dim()) for n, t in bound.items())
+        transforming = graphs.transforming()
+        device = inputs.together(bound, self._head.span).type
         if outputs is not None and not isinstance(outputs, str | tuple | list):
             raise AttnTypeError(f"outputs are names, found {outputs!r}", self._head.span, 'outputs=("o", "lse")')
         asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
-        facts = self._facts(dims, asked, backend, device)
+        if transforming:
+            return graphs.apart(self._transformed, bound, asked, backend, device)
+        return self._run(bound, asked, backend, device)
+
+    def _transformed(
+        self, bound: dict[str, torch.Tensor], asked: tuple[str, ...] | str | None, backend: str | None, device: str
+    ) -> Any:
+        """The results of a call while something is differentiated by other means than a tape: by PyTorch's own operators if it is this."""
+        if transformed(bound.values()):
+            if backend not in (None, "eager"):
+                help = "leave 'backend' out: the call then goes through eager"
+                raise AttnUnsupportedError("torch.func and forward-mode derivatives see no kernels", self._head.span, help)
+            backend = "eager"
+        return self._run(bound, asked, backend, device)
+
+    def _run(self, bound: dict[str, torch.Tensor], asked: tuple[str, ...] | str | None, backend: str | None, device: str) -> Any:
+        """The results of a call. device: the type of it."""
+        dims, dtypes = tuple((n, t.dim()) for n, t in bound.items()), tuple(t.dtype for t in bound.values())
+        call = (dtypes, dims, asked, backend, device)
+        found = self._facts(*call)
+        if isinstance(found, str):
+            graphs.leave(found)
+        facts: Facts = graphs.apart(self._checked, *call) if isinstance(found, str) else found
         if device != "meta" and torch.is_autocast_enabled(device):
             bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
         if self._measures and not torch.compiler.is_compiling():
@@ -178,23 +201,38 @@ class Op:
             if bound[name].requires_grad:
                 raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._head.span, f"pass {name}.detach()")
         if facts.direct and not torch.compiler.is_compiling():
-            found = self._entry(dims, asked, backend, device).way.forward(bound)[0]
-            results = [found[o] for o in facts.outputs]
+            made = self._entry(dims, asked, backend, device).way.forward(bound)[0]
+            results = [made[o] for o in facts.outputs]
         else:
-            out = getattr(torch.ops.attncc, facts.name).default(*[bound[n] for n in facts.inputs])
+            tensors = [bound[n] for n in facts.inputs]
+            out = getattr(torch.ops.attncc, facts.name).default(*([tensors] if facts.listed else tensors))
             results = [out] if isinstance(out, torch.Tensor) else list(out)[: len(facts.outputs)]
         if len(results) == 1:
             return results[0]
         return self._results[facts.outputs](*results)
 
-    def _facts(self, *call: Any) -> Facts:
-        """What a compiled graph takes as constants: everything about a call but the tensors."""
-        facts = self._entry(*call).facts
-        if facts.outputs not in self._results:  # names that Python reserves become _0, _1, ...
-            self._results[facts.outputs] = namedtuple(self.name, facts.outputs, rename=True)
-        return facts
+    def _facts(self, *call: Any) -> Facts | str:
+        """What a compiled graph takes as constants: everything about a call but the tensors, or what is wrong with it."""
+        try:
+            return self._checked(*call)
+        except AttnError as error:
+            return str(error)
 
     _facts._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch._dynamo.assume_constant_result, without its import
+
+    def _checked(self, *call: Any) -> Facts:
+        """The facts of a call. Raises AttnError subclasses: what is wrong with it."""
+        if call not in self._calls:
+            dtypes, dims, *rest = call
+            facts = self._entry(dims, *rest).facts
+            kinds = dict(zip(facts.inputs, facts.kinds, strict=True))
+            for (name, _), dtype in zip(dims, dtypes, strict=True):
+                if dtype not in inputs.TYPES[kinds[name]]:
+                    raise inputs.unsuited(next(i for i in self.specialise(dict(dims)).inputs if i.name == name), dtype)
+            if facts.outputs not in self._results:  # names that Python reserves become _0, _1, ...
+                self._results[facts.outputs] = namedtuple(self.name, facts.outputs, rename=True)
+            self._calls[call] = facts
+        return self._calls[call]
 
     def _entry(
         self, dims: tuple[tuple[str, int], ...], outputs: tuple[str, ...] | str | None, backend: str | None, device: str

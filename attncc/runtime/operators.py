@@ -3,6 +3,8 @@
 An operator `attncc::<pattern>_<hash>` takes the tensors of one program and gives its outputs, followed by what the backward pass
 needs (statistics, never weights). Its fake gives shapes from the program's own size equations, so sizes stay symbols. The backward
 pass is an operator of its own; differentiating that one again goes through the eager backend.
+
+PyTorch allows an operator 64 arguments: more tensors than that are passed as one list.
 """
 
 from __future__ import annotations
@@ -18,26 +20,32 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..errors import AttnUnsupportedError
 from ..ir.nodes import Dims, Program
 from ..ir.printer import show
 from ..ir.sizes import solve
 from .backends import Backend, named
 from .gradient import Gradient, Saved, dispatching, gradient
+from .inputs import dense
 
 _library = torch.library.Library("attncc", "FRAGMENT")
 _made: dict[str, Operator] = {}
 _lock = threading.Lock()
+MAX_ARGUMENTS = 64
 
 
 class Facts(NamedTuple):
-    """Names that a call needs; `name` is the operator's. direct: plain PyTorch code, better called as it is outside of graphs."""
+    """Names that a call needs; `name` is the operator's. kinds: of the inputs. direct: plain PyTorch code, better called as it is
+    outside of graphs. listed: the operator takes its tensors as one list."""
 
     name: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     floats: tuple[str, ...]
+    kinds: tuple[str, ...]
     consts: tuple[str, ...]
     direct: bool
+    listed: bool
 
 
 @dataclass(frozen=True)
@@ -62,34 +70,45 @@ def operator(program: Program, backend: Backend, outputs: Sequence[str]) -> Oper
 def _register(name: str, program: Program, backend: Backend, outputs: tuple[str, ...]) -> Operator:
     way = gradient(program, backend, outputs)
     inputs = tuple(i.name for i in program.inputs)
-    made = _Kernels(program, outputs, inputs, way)
+    made = _Kernels(name, program, outputs, inputs, way)
     count = len(outputs) + len(made.extra)
-    args = ", ".join(f"Tensor {_safe(n)}" for n in inputs)
+    listed = len(inputs) > MAX_ARGUMENTS
+    args = "Tensor[] inputs" if listed else ", ".join(f"Tensor {_safe(n)}" for n in inputs)
     results = "Tensor" if count == 1 else "(" + ", ".join(["Tensor"] * count) + ")"
     _library.define(f"{name}({args}) -> {results}")
     _library.define(f"{name}_backward(Tensor[] grads, int[] which, Tensor[] inputs, Tensor[] saved, bool[] needs) -> Tensor[]")
-    _library.impl(name, made.forward, "CompositeExplicitAutograd")
+    _library.impl(name, _of_list(made.forward) if listed else made.forward, "CompositeExplicitAutograd")
     _library.impl(f"{name}_backward", made.backward, "CompositeExplicitAutograd")
-    torch.library.register_fake(f"attncc::{name}", made.fake, lib=_library)
+    _library.impl(f"{name}_backward", _batched, "Batched")
+    torch.library.register_fake(f"attncc::{name}", _of_list(made.fake) if listed else made.fake, lib=_library)
     torch.library.register_fake(f"attncc::{name}_backward", made.fake_backward, lib=_library)
     again = getattr(torch.ops.attncc, f"{name}_backward").default
 
     def pull(ctx: Any, *grads: torch.Tensor | None) -> Any:
         which = [n for n, g in enumerate(grads[: len(outputs)]) if g is not None and made.floats[n]]
-        needs = [bool(n) for n in ctx.needs_input_grad]
+        needs = [bool(n) for n in (ctx.needs_input_grad[0] if listed else ctx.needs_input_grad)]
         if not which or not any(needs):
-            return tuple(None for _ in inputs) if len(inputs) > 1 else None
+            return [None for _ in inputs] if listed else tuple(None for _ in inputs) if len(inputs) > 1 else None
         tensors = list(ctx.saved_tensors)
-        found = iter(again([grads[n] for n in which], which, tensors[: len(inputs)], tensors[len(inputs) :], needs))
+        given = [g if g.layout is torch.strided else g.to_dense() for n in which if (g := grads[n]) is not None]
+        found = iter(again(given, which, tensors[: len(inputs)], tensors[len(inputs) :], needs))
         back = tuple(next(found) if need else None for need in needs)
-        return back if len(back) > 1 else back[0]
+        return list(back) if listed else back if len(back) > 1 else back[0]
 
-    torch.library.register_autograd(f"attncc::{name}", pull, setup_context=made.keep, lib=_library)
+    keep = made.keep_list if listed else made.keep
+    torch.library.register_autograd(f"attncc::{name}", pull, setup_context=keep, lib=_library)
+    torch.library.register_vmap(f"attncc::{name}_backward", made.each, lib=_library)
     torch.library.register_autograd(f"attncc::{name}_backward", made.pull_again, setup_context=made.keep_again, lib=_library)
     floats = tuple(i.name for i in program.inputs if i.kind == "float")
+    kinds = tuple(i.kind for i in program.inputs)
     consts = tuple(i.name for i in program.inputs if i.const)
-    facts = Facts(name, inputs, outputs, floats, consts, backend.name == "eager")
+    facts = Facts(name, inputs, outputs, floats, kinds, consts, backend.name == "eager", listed)
     return Operator(facts, way, getattr(torch.ops.attncc, name).default)
+
+
+def _of_list(function: Callable[..., Any]) -> Callable[[list[torch.Tensor]], Any]:
+    """A function of tensors as one of their list."""
+    return lambda inputs: function(*inputs)
 
 
 def _safe(name: str) -> str:
@@ -100,8 +119,8 @@ def _safe(name: str) -> str:
 class _Kernels:
     """The implementations of one operator and its backward."""
 
-    def __init__(self, program: Program, outputs: tuple[str, ...], inputs: tuple[str, ...], way: Gradient) -> None:
-        self.program, self.outputs, self.inputs, self.way = program, outputs, inputs, way
+    def __init__(self, name: str, program: Program, outputs: tuple[str, ...], inputs: tuple[str, ...], way: Gradient) -> None:
+        self.name, self.program, self.outputs, self.inputs, self.way = name, program, outputs, inputs, way
         by_name = {o.name: o for o in program.outputs}
         self.stored: list[Dims] = [by_name[o].dims for o in outputs]
         self.kinds = [by_name[o].kind for o in outputs]
@@ -113,11 +132,18 @@ class _Kernels:
         """Which output holds what is saved, in the same order of axes; None when the operator gives it as a result of its own."""
         for n, name in enumerate(self.outputs):
             out = next(o for o in self.program.outputs if o.name == name)
-            if out.value == item.name and out.kind == "float" and not item.acc and tuple(a for d in out.dims for a in d) == item.axes:
+            if (
+                out.value == item.name
+                and out.kind == "float"
+                and not item.acc
+                and tuple(a for d in out.dims for a in d) == item.axes
+            ):
                 return n
         return None
 
     def forward(self, *tensors: torch.Tensor) -> Any:
+        for name, t in zip(self.inputs, tensors, strict=True):  # a graph may hide the layout of what it is given
+            dense(name, t, None)
         with dispatching(), torch.no_grad():  # a program may differentiate something itself
             found, saved = self.way.forward(dict(zip(self.inputs, tensors, strict=True)))
         extra = [t for t, twin in zip(saved, self.twins, strict=True) if twin is None]
@@ -143,6 +169,9 @@ class _Kernels:
         ctx.mark_non_differentiable(*(t for n, t in enumerate(results) if n >= len(self.outputs) or not self.floats[n]))
         extra = iter(results[len(self.outputs) :])
         ctx.save_for_backward(*inputs, *(next(extra) if twin is None else results[twin] for twin in self.twins))
+
+    def keep_list(self, ctx: Any, inputs: Any, output: Any) -> None:
+        self.keep(ctx, inputs[0], output)
 
     def backward(
         self,
@@ -178,19 +207,32 @@ class _Kernels:
     ) -> list[torch.Tensor]:
         return [torch.empty(t.shape, dtype=t.dtype, device=t.device) for t, need in zip(inputs, needs, strict=True) if need]
 
+    def each(self, info: Any, dims: Any, *args: Any) -> Any:
+        """The backward pass of a batch of gradients, one after the other. dims: where the batch is in each tensor, None without."""
+        again = getattr(torch.ops.attncc, f"{self.name}_backward").default
+
+        def row(arg: Any, at: Any, n: int) -> Any:
+            if isinstance(arg, torch.Tensor):
+                return arg if at is None else arg.select(at, n)
+            return arg if at is None or isinstance(at, int) else [row(a, d, n) for a, d in zip(arg, at, strict=True)]
+
+        rows = [again(*(row(arg, at, n) for arg, at in zip(args, dims, strict=True))) for n in range(info.batch_size)]
+        columns = [torch.stack(column) for column in zip(*rows, strict=True)]
+        return columns, [0] * len(columns)
+
     def keep_again(self, ctx: Any, inputs: Any, output: Any) -> None:
         grads, which, tensors, saved, needs = inputs
         ctx.which, ctx.needs, ctx.counts = which, needs, (len(grads), len(tensors), len(saved))
         ctx.save_for_backward(*grads, *tensors)
 
     def pull_again(self, ctx: Any, seconds: Sequence[torch.Tensor]) -> Any:
-        """The gradient of the backward pass, through the eager backend."""
+        """The gradient of the backward pass, through the eager backend, which can be differentiated further."""
         count, _, kept = ctx.counts
+        further = torch.is_grad_enabled()
         grads, tensors = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         eager = named("eager").prepare(self.program, self.outputs)
         with torch.enable_grad():
-            leaves = [t.detach().requires_grad_(t.is_floating_point()) for t in tensors]
-            heads = [g.detach().requires_grad_() for g in grads]
+            leaves, heads = [_leaf(t, further) for t in tensors], [_leaf(g, further) for g in grads]
             found = eager(dict(zip(self.inputs, leaves, strict=True)))
             wanted = [t for t, need in zip(leaves, ctx.needs, strict=True) if need]
             outs = [found[self.outputs[n]] for n in ctx.which]
@@ -199,9 +241,24 @@ class _Kernels:
             into = [*heads, *(t for t in leaves if t.requires_grad)]
             got: Sequence[torch.Tensor | None] = [None] * len(into)
             if pairs:
-                got = torch.autograd.grad([f for f, _ in pairs], into, [s for _, s in pairs], allow_unused=True)
+                firsts, seconds = zip(*pairs, strict=True)
+                got = torch.autograd.grad(firsts, into, seconds, create_graph=further, allow_unused=True)
         rest = iter(got[count:])
         return list(got[:count]), None, [next(rest) if t.requires_grad else None for t in leaves], [None] * kept, None
+
+
+def _batched(*args: Any) -> Any:
+    """The backward pass of a batch in PyTorch's older way, which operators cannot take part in."""
+    raise AttnUnsupportedError(
+        "vectorize=True and is_grads_batched=True are not for attncc operators", None, "torch.func.jacrev, torch.func.vmap"
+    )
+
+
+def _leaf(t: torch.Tensor, connected: bool) -> torch.Tensor:
+    """A tensor to differentiate by, apart from any other of the same memory. connected: what it comes from may be asked for later."""
+    if connected and t.requires_grad:
+        return t.view_as(t)
+    return t.detach().requires_grad_(t.is_floating_point())
 
 
 def _own(results: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> list[torch.Tensor]:

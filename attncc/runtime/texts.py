@@ -35,7 +35,7 @@ def read(path_or_source: str | Path) -> Source:
         return Source("<string>", text)
     path = Path(path_or_source)
     try:
-        return Source(str(path), path.read_text(encoding="utf-8"))
+        return Source(str(path), path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         near = difflib.get_close_matches(path.stem, _stems(), 1)
         help = f"attncc.load('{near[0]}') loads a shipped pattern" if near else "pass a path, or the text of a pattern"

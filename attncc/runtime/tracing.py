@@ -10,7 +10,7 @@ import dataclasses
 import inspect
 import linecache
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, NoReturn
@@ -253,9 +253,17 @@ def size(name: str) -> Traced:
 
 def _bracket(over: Any) -> tuple[tree.Expr, ...]:
     if isinstance(over, str):
-        return tuple(_name(n) for n in over.replace(",", " ").split())
-    items = over if isinstance(over, tuple | list) else (over,)
-    return tuple(_name(i) if isinstance(i, str) else to_tree(i) for i in items)
+        words = over.replace(",", " ").replace("->", " -> ").split()
+        items: list[tree.Expr] = []
+        while words:
+            word = words.pop(0)
+            if word == "->" and items and words:
+                items.append(tree.Arrow(_span(), items.pop(), _name(words.pop(0))))
+            else:
+                items.append(_name(word))
+        return tuple(items)
+    given = over if isinstance(over, tuple | list) else (over,)
+    return tuple(_name(i) if isinstance(i, str) else to_tree(i) for i in given)
 
 
 class Function:
@@ -321,24 +329,55 @@ def _applied(item: Any) -> Any:
     return item
 
 
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """One kind of keys of an attend that has several."""
+
+    segment: tree.Over
+
+
+def keys(score: Any, *, over: Any, mask: Any = None, mix: Any = None) -> Keys:
+    """One kind of keys: `attncc.attend(keys=(attncc.keys(s, over="j", mix=v), attncc.keys(t, over="m", mix=u)))`."""
+    span = _span()
+    return Keys(tree.Over(span, _bracket(over), tuple(_scored(score, mask, mix))))
+
+
+def _scored(score: Any, mask: Any, mix: Any) -> Iterator[tree.Clause]:
+    """The clauses about one kind of keys."""
+    span = _span()
+    yield tree.Score(span, tuple(_named(score)))
+    if mask is not None:
+        yield tree.Mask(span, to_tree(mask))
+    if mix is not None:
+        yield tree.Mix(span, to_tree(mix))
+
+
 def attend(
-    score: Any, *, over: Any, mask: Any = None, normalize: Any = "softmax", post: Any = None, mix: Any = None, emit: Any = None,
-    empty: str | None = None, order: str | None = None,
+    score: Any = None, *, over: Any = None, mask: Any = None, normalize: Any = "softmax", post: Any = None, mix: Any = None,
+    emit: Any = None, empty: str | None = None, order: str | None = None, keys: Sequence[Keys] = (),
 ) -> Traced | None:  # fmt: skip
     """`attend` of the language. Gives what is mixed; emitted values are read with `attncc.emitted(name)`.
 
     score and normalize may be dicts of named values. normalize: a function (`attncc.sigmoid`), its name, or
     `lambda s: attncc.relu(s) ** 2`. post, emit: lambdas of pair values by name, `lambda p: p * gain`,
-    `{"lse": lambda s: attncc.lse(s)}`.
+    `{"lse": lambda s: attncc.lse(s)}`. keys: several kinds of keys under one normalizer, instead of score, over, mask and mix.
     """
     trace, span = _tracing("attncc.attend"), _span()
-    clauses: list[tree.Clause] = [tree.Score(span, tuple(_named(score)))]
-    if mask is not None:
-        clauses.append(tree.Mask(span, to_tree(mask)))
+    clauses: list[tree.Clause] = []
+    if keys:
+        if any(x is not None for x in (score, over, mask, mix)) or not all(isinstance(k, Keys) for k in keys):
+            help = "attncc.attend(keys=(attncc.keys(score, over='j', mix=v), ..))"
+            raise AttnTypeError("several kinds of keys have a score, mask and mix each", span, help)
+        clauses += [k.segment for k in keys]
+        mix = next((k for k in keys if any(isinstance(c, tree.Mix) for c in k.segment.clauses)), None)
+    elif score is None or over is None:
+        raise AttnTypeError("an attend needs a score and the keys it is over", span, 'attncc.attend(score, over="j", mix=v)')
+    else:
+        clauses += _scored(score, mask, None)
     clauses.append(tree.Normalize(span, tuple(_named(normalize))))
     for item in [post] if post is not None and not isinstance(post, list | tuple) else post or []:
         clauses.extend(tree.Post(span, named) for named in _named(item))
-    if mix is not None:
+    if mix is not None and not keys:
         clauses.append(tree.Mix(span, to_tree(mix)))
     if emit is not None:
         clauses.append(tree.Emit(span, tuple(_named(emit))))
@@ -346,8 +385,13 @@ def attend(
         if word is not None:
             clauses.append(tree.Setting(span, key, word))
     target = tree.Target(span, tree.Name(span, (trace.name(),))) if mix is not None else None
-    trace.body.append(tree.Attend(span, target, _bracket(over), tuple(clauses)))
+    trace.body.append(tree.Attend(span, target, () if keys else _bracket(over), tuple(clauses)))
     return Traced(target.name) if target is not None else None
+
+
+def otherwise(value: Any, instead: Any) -> Traced:
+    """`value ?? instead`: the value, or where an input that it mentions was left out, the other."""
+    return Traced(tree.Binary(_span(), "??", to_tree(value), to_tree(instead)))
 
 
 def emitted(name: str) -> Traced:

@@ -14,47 +14,17 @@ from functools import lru_cache
 from ..errors import AttnUnsupportedError
 from ..ir.expr import sources_of
 from ..ir.nodes import Assign, Attend, Input, Node, Program, Value, used_by, values_of
-from ..ir.pairs import Final, PairStage
-from ..passes.differentiate import Backward, Derivative, Part, Phase, constant, reads_of, still_values
+from ..ir.pairs import Final, PairStage, Part
+from ..passes.differentiate.build import Derivative
+from ..passes.differentiate.script import Backward, Phase, reads_of
+from ..passes.differentiate.shifts import constant, still_values
 from .flash import lower
 from .grouped import grouped
 from .order import right_order
 from .plan import Fused, Plan, Torch, equal_sizes, known_features, plan, token_axes
 from .pulls import Token, token_pull
+from .tapes import Launch, Move, Pull, Tape
 from .token import lower_definition
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Kernels that give shares of gradients. grads: what they read the cotangent of a value as, by value."""
-
-    phases: tuple[Fused, ...]
-    grads: Mapping[str, str]
-    parts: tuple[Part, ...]
-
-
-@dataclass(frozen=True)
-class Pull:
-    """Autograd of one node: from the cotangents of `outs` to those of `wrt`. reason: why not by kernels, "" for no attend."""
-
-    node: Node
-    outs: tuple[str, ...]
-    wrt: tuple[str, ...]
-    reason: str = ""
-
-
-Move = Launch | Pull
-
-
-@dataclass(frozen=True)
-class Tape:
-    """One backward pass: moves in order. plan: all the kernels in it; its program's inputs are the program's and what is saved.
-    axes: of every value that may have a cotangent."""
-
-    plan: Plan
-    moves: tuple[Move, ...]
-    axes: Mapping[str, tuple[str, ...]]
-
 
 Axes = dict[str, tuple[str, ...]]
 Rewrite = Callable[[Fused, Axes, tuple[Part, ...], Program], tuple[Fused, Axes, tuple[Part, ...]]]
@@ -235,12 +205,12 @@ class _Reverse:
 
     def _fused(self, step: Fused, derivative: Derivative) -> None:
         opaque = [n for n in derivative.opaque if n in self.active]
-        if opaque:
-            self._opaque(step, derivative, opaque)
+        done = self._opaque(step, derivative, opaque) if opaque else set()
         for node in reversed(step.after):
             self._pull(node, "")
         given = {f for f in derivative.grads if f in self.cots}
-        wants = {n for s in step.stages for n in reads_of(s)} & self.active - set(derivative.finals) - set(derivative.opaque)
+        elsewhere = {*derivative.finals, *derivative.opaque, *done}
+        wants = {n for s in step.stages for n in reads_of(s)} & self.active - elsewhere
         if not given or not wants:
             return
         back = derivative.backward(wants, given, self.names)
@@ -250,18 +220,21 @@ class _Reverse:
         self.cots |= {p.source for p in back.parts}
         for token in back.tokens:
             self._known(Value(token.name, token.axes, "float"))
-            self._pull(token, "")
+            self._pull(token, "", used_by(token) - done if done else None)
         for node in reversed(self._before(step)):
-            self._pull(node, "")
+            self._pull(node, "", used_by(node) - done if done else None)
 
-    def _opaque(self, step: Fused, derivative: Derivative, names: list[str]) -> None:
-        """Gradients that no stage sums: autograd of the whole attend, for these values alone."""
+    def _opaque(self, step: Fused, derivative: Derivative, names: list[str]) -> set[str]:
+        """Gradients that no stage sums: autograd of the whole attend, for these values alone. Returns them: what else the attend
+        does with such a value is in its gradient already."""
         before = {a.name: a for a in self._before(step)}
         outer = {n for n in names if n not in before}
         for name in names:
             if name in before:
                 outer |= set(sources_of(before[name].expr))
-        self._pull(step.node, "; ".join(derivative.opaque[n] for n in names), outer & used_by(step.node))
+        done = outer & used_by(step.node)
+        self._pull(step.node, "; ".join(derivative.opaque[n] for n in names), done)
+        return done
 
     def reads(self) -> set[str]:
         """Names of values of the forward pass that the moves read."""

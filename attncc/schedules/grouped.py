@@ -12,51 +12,18 @@ Source of the sharing: Ainslie et al. 2023 (arXiv 2305.13245).
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import replace
 
 from ..ir.expr import Apply, Const, Expr, Size, axes_of
 from ..ir.pairs import PairStage
-from ..ir.printer import show_expr
-from ..ir.sizes import Unknown, scalar
 from ..tile.nodes import Program
 from .flash import lower
+from .steps import Grouped
 
 KIND = "grouped"
 """Of programs whose tiles hold rows of several heads."""
 FEW = 64
 """Up to how many rows a head shares its tiles with others of its group."""
-
-
-@dataclass(frozen=True)
-class Grouped:
-    """The kernels of a step, in order, with rows of several heads in a tile where a stage allows it. axes: of those heads. pays: when
-    these kernels run, in sizes."""
-
-    kernels: tuple[Program, ...]
-    axes: tuple[str, ...]
-    pays: Expr
-
-    def chosen(self, sizes: Mapping[str, int]) -> bool:
-        """Whether these kernels run for a call's sizes."""
-        return bool(scalar(self.pays, sizes))
-
-    def told(self, sizes: Mapping[str, int] | None) -> tuple[str, str]:
-        """The decision and its reason, in words. sizes: those that are known."""
-        heads = ", ".join(self.axes)
-        reason = (
-            f"positions of {heads} have the same keys; one tile for all reads them once, and pays where {show_expr(self.pays)}"
-        )
-        try:
-            chosen = self.chosen(sizes or {})
-        except Unknown:
-            return f"on a CPU one tile for rows of every {heads}, or a tile each: the sizes say which", reason
-        here = f"one tile for rows of every {heads}" if chosen else f"a tile for each {heads}"
-        return f"on a CPU {here}, for these sizes", f"{reason}; a GPU has a tile for each, which gives it more to do at a time"
-
-    def several(self, sizes: Mapping[str, int]) -> bool:
-        """Whether they run for other lengths of the rows, if not for these: there are several heads."""
-        return any(sizes[a] > 1 for a in self.axes)
 
 
 def shared_axes(stage: PairStage) -> tuple[str, ...]:
@@ -109,5 +76,8 @@ def grouped(
 
 
 def product_of(axes: Sequence[str]) -> Expr:
-    """The number of positions of some axes."""
-    return reduce(lambda a, b: Apply("mul", (a, b)), map(Size, axes))
+    """The number of positions of some axes, one at least."""
+    out: Expr = Size(axes[0])
+    for axis in axes[1:]:
+        out = Apply("mul", (out, Size(axis)))
+    return out

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from ..ir.expr import Expr, Index
 from ..ir.nodes import Program as WholeProgram
-from ..ir.pairs import Final, Keys, PairStage, Product, Sum
-from ..passes.differentiate import Part, reads_of
+from ..ir.pairs import Final, Keys, PairStage, Part, Product, Sum
+from ..passes.differentiate.script import reads_of
 from ..tile.nodes import Arg, Dot, Program, Reduce, Store
 from ..tile.verify import verify
 from .body import Body

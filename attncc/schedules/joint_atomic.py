@@ -17,8 +17,7 @@ from ..errors import AttnUnsupportedError
 from ..ir.expr import Apply, Expr, Index, Read, Size, conjoin
 from ..ir.nodes import Assign
 from ..ir.nodes import Program as WholeProgram
-from ..ir.pairs import Final, PairStage, value, value_name
-from ..passes.differentiate import Part
+from ..ir.pairs import Final, PairStage, Part, value, value_name
 from ..passes.fuse.algebra import replace_part
 from ..tile.nodes import Arg, Program
 from ..tile.nodes import value as tile_value

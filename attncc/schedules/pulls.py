@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..errors import AttnUnsupportedError
 from ..ir.expr import axes_of, sources_of
 from ..ir.nodes import Assign, Node, Value
-from ..passes.differentiate import Part
+from ..ir.pairs import Part
 from ..passes.differentiate.definitions import cotangent_of, shares
 from .definitions import printable, refusal
 from .plan import Fused

@@ -29,6 +29,7 @@ from ..runtime.op import Op
 from .compare import compare, largest
 from .lengths import every_expr, pair_count
 from .rounding import factors, rounded
+from .terms import first_terms
 from .tolerances import allowed_error, reduction_length, tolerance
 from .values import decides_on_data
 
@@ -99,6 +100,7 @@ class _Check:
         self.reduction = reduction_length(t.shape for t in tensors.values())
         self.generator = torch.Generator().manual_seed(seed)
         self.cotangents: Tensors = {}
+        self.terms: Tensors = {}
 
     def report(self, backends: Sequence[str], self_check: bool) -> Report:
         out = Report()
@@ -189,10 +191,23 @@ class _Check:
                 yield Row(name, array, found.error, 0.0, found.reason)
                 continue
             group = [v for n, v in oracle.items() if n.startswith("grad ") == array.startswith("grad ") and v.is_floating_point()]
+            own = found.scale
+            if array.startswith("grad ") and found.error > tolerance(dtype, self.reduction, own):
+                own = max(own, self.term(array))
             yardstick = compare(eager[array], expected, dtype).error if array in eager else found.error
             scale = max([largest(v) for v in group], default=0.0)
-            allowed = allowed_error(dtype, self.reduction, found.scale, scale, yardstick if math.isfinite(yardstick) else 0.0)
+            allowed = allowed_error(dtype, self.reduction, own, max(scale, own), yardstick if math.isfinite(yardstick) else 0.0)
             yield Row(name, array, found.error, allowed)
+
+    def term(self, array: str) -> float:
+        """The scale of what a gradient is a difference of; 0 where the program has no such terms."""
+        if not self.terms:
+            parts = named("eager").prepare(first_terms(self.program), self.outputs)
+            try:
+                self.terms = self.run(parts, self.cast(torch.float64))
+            except AttnError:
+                self.terms = {f"grad {n}": torch.zeros(()) for n in self.wanted}
+        return largest(self.terms[array])
 
     # ----------------------------------------------------------------------------------------------- the oracle by other means
 

@@ -7,7 +7,8 @@
   (Higham and Mary 2019): sqrt(n) instead of the worst case n. Sums run in float32, in float64 for float64 inputs.
 - `n`: the reduction length, see `reduction_length`.
 - `scale`: the largest magnitude of the expected array. Errors of a sum follow its largest terms, so small entries beside large
-  ones get no tolerance of their own.
+  ones get no tolerance of their own. A gradient through a normalizer is a difference of two sums, p dp and p delta, which are rounded
+  before they are subtracted: its scale is that of the sums where that is larger (`terms.py`).
 - `FACTOR = 4`: an operator is a short chain (projection, score, normalizer, mixing, projection; as many steps backward), each
   with the error above. Four equal independent errors add up to twice one of them; the other factor of two is for an elementwise
   function whose relative condition number is above one.

@@ -263,7 +263,8 @@ class Program:
     those of `made` in the grid: what they hold along both is summed by the caller. most: the most shares that memory allows (None: as
     many as a target likes).
     bands: of sums, one for each program; then there is one share. banded: programs for the same sums, one for each of them, that own bands.
-    single: the same where the axes that loops are repeated for have one position each (`single.py`).
+    single: the same where the axes that loops are repeated for have one position each (`single.py`);
+    those are its `ones`, axes of the grid whose position is 0.
     """
 
     name: str
@@ -284,6 +285,7 @@ class Program:
     bands: Bands | None = None
     banded: tuple[Program, ...] = ()
     single: Program | None = None
+    ones: tuple[str, ...] = ()
 
     def dim(self, name: str) -> Dim:
         for dim in self.dims:

@@ -22,6 +22,7 @@ from .nodes import Bisect, Block, Dot, If, Init, Load, Map, Program, Reduce, Rep
 def show(program: Program) -> str:
     """The whole program."""
     grid = f", for each {', '.join(program.grid)}" if program.grid else ""
+    grid += f", of one position {', '.join(program.ones)}" if program.ones else ""
     grid += f", tiles shared out over {program.shares}" if program.shares else ""
     grid += f", each owns a band of {program.bands.over}" if program.bands else ""
     grid += f", one tile after the other, {program.sweep}" if program.sweep else ""

@@ -28,7 +28,7 @@ def with_single(program: Program) -> Program:
     if len(set(names) - {""}) != len([n for n in names if n]):  # loops side by side use the same names
         return program
     note = f"where {' and '.join(f'|{a}| = 1' for a in axes)}: no loop around those over tiles"
-    made = replace(program, name=f"{program.name}_single", grid=(*program.grid, *axes), body=body, notes=(*program.notes, note))
+    made = replace(program, name=f"{program.name}_single", grid=(*program.grid, *axes), body=body, ones=axes, notes=(*program.notes, note))
     return replace(program, single=verify(made))
 
 

@@ -8,13 +8,12 @@ from threading import Thread
 
 import torch
 from attncc.backends.backward import KernelGradient
-from attncc.backends.plans import differentiated
+from attncc.backends.plans import both
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
 from attncc.runtime.gradient import Gradient
-from attncc.schedules.joint import joint
-from attncc.schedules.plan import Plan
+from attncc.schedules.steps import Plan
 
 from . import boxes
 from .run import Choose, Runner, _Run
@@ -39,7 +38,7 @@ class _Call(_Run):
 
 def gradient(program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> Gradient | None:
     """Kernels for both passes; None for programs without an attend that has backward stages. choose: the tile sizes of a kernel."""
-    made = differentiated(program, outputs, joint, capped=True)
+    made = both(program, outputs, "attncc.schedules.joint.joint", capped=True)
     if made is None:
         return None
     runners: dict[int, _Planned] = {}

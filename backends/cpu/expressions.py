@@ -147,7 +147,9 @@ class Printer:
     def _unary(self, op: str, args: list[Text], kind: str, expr: Apply) -> Text:
         a = args[0]
         if op == "exact":
-            return Text(f"{a.at(13)} / {args[1].at(14)}", "int", level=13, wide=a.wide)
+            if isinstance(expr.args[1], Const):
+                return Text(f"{a.at(13)} / {args[1].at(14)}", "int", level=13, wide=a.wide)
+            return Text(f"floor_div({a.code}, {args[1].code})", "int", wide=a.wide)
         if op == "to_float":
             return self.converted(a, "float")
         if op == "to_int":

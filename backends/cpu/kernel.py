@@ -4,7 +4,6 @@ runs all."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from attncc.errors import AttnInternalError, AttnUnsupportedError
 from attncc.tile.nodes import (
@@ -31,21 +30,9 @@ from .asks import Asks
 from .factors import fold
 from .groups import Run, runs
 from .memory import BFLOAT16
+from .printed import Kernel
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The text of a kernel and what its caller passes in order: arrays with a stride for each axis, sizes and boxes of axes,
-    numbers."""
-
-    name: str
-    text: str
-    program: Program
-    arrays: tuple[Arg, ...]
-    sizes: tuple[str, ...]
-    boxes: tuple[str, ...]
 
 
 def print_kernel(program: Program, features: dict[str, int], bits: int, element: int, name: str = "") -> Kernel:

@@ -11,8 +11,8 @@ from attncc.backends.lists import listed
 from attncc.tile.nodes import Program
 
 from . import threads
-from .kernel import Kernel
 from .numbers import number
+from .printed import Kernel
 
 Tensors = Mapping[str, torch.Tensor]
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from attncc.errors import AttnUnsupportedError
 from attncc.tile.nodes import Program
 
-from .kernel import Kernel, print_kernel
+from .kernel import print_kernel
 from .names import Names
+from .printed import Kernel, Module
+from .products import takes_few
 
 ELEMENTS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 17}
 """Element types and their numbers in memory.h."""
-
-
-@dataclass(frozen=True)
-class Module:
-    """The text and its kernels, by the name of their programs."""
-
-    text: str
-    kernels: Mapping[str, Kernel]
 
 
 def print_module(title: str, programs: Iterable[Program], features: Mapping[str, int], element: str) -> Module:
@@ -32,6 +25,9 @@ def print_module(title: str, programs: Iterable[Program], features: Mapping[str,
     bits = 64 if number == 64 else 32
     kernels: dict[str, Kernel] = {}
     names = Names()
+    programs = tuple(programs)
+    few = ["few"] if any(map(takes_few, programs)) else []
+    headers = ("vector", "functions", *few, "product", "memory", "matrix", "call")
     for program in programs:
         own = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
         kernels[program.name] = print_kernel(
@@ -43,7 +39,7 @@ def print_module(title: str, programs: Iterable[Program], features: Mapping[str,
         "",
         f"#define REAL_BITS {bits}",
         f"#define ELEMENT {number}",
-        *(f'#include "{name}.h"' for name in ("vector", "functions", "product", "memory", "matrix", "call")),
+        *(f'#include "{name}.h"' for name in headers),
         "",
     ]
     return Module("\n".join(head) + "\n" + "\n".join(k.text for k in kernels.values()), kernels)

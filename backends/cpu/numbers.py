@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping
 
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.expr import Apply, Const, Expr, Size
+from attncc.ir.sizes import WHOLE
 
 _OPERATORS: dict[str, Callable[..., float]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b,
-    "floordiv": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "exact": lambda a, b: a // b,
-    "cdiv": lambda a, b: -(-a // b), "neg": lambda a: -a, "min": min, "max": max, "eq": lambda a, b: a == b,
+    **WHOLE, "exact": WHOLE["floordiv"], "neg": lambda a: -a, "min": min, "max": max, "eq": lambda a, b: a == b,
     "ne": lambda a, b: a != b, "le": lambda a, b: a <= b, "lt": lambda a, b: a < b, "ge": lambda a, b: a >= b,
     "gt": lambda a, b: a > b, "and": lambda a, b: bool(a and b), "or": lambda a, b: bool(a or b), "not": lambda a: not a,
     "abs": abs, "floor": math.floor, "ceil": math.ceil, "round": round, "isqrt": math.isqrt, "to_float": float, "to_int": int,

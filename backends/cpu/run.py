@@ -16,14 +16,13 @@ from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program
 from attncc.kept import kept
-from attncc.schedules.plan import Fused, Plan
+from attncc.schedules.steps import Fused, Plan
 from attncc.tile.nodes import Program as Tiles
 
 from . import boxes
-from .kernel import Kernel
 from .launch import Launch
 from .library import load
-from .module import Module, print_module
+from .printed import Kernel, Module
 
 Tensors = Mapping[str, torch.Tensor]
 Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
@@ -106,10 +105,14 @@ class Loaded:
         return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), dtype, acc)
 
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
-        key = (kernel.name, tuple(sizes[a] for d in kernel.program.dims for a in d.axes))
+        """Tile sizes, chosen once for lengths of keys that are nearly alike: they grow by one at every step of decoding."""
+        program = kernel.program
+        loops = {a: _coarse(sizes[a]) for d in program.dims if not d.whole and d.name != program.owner for a in d.axes}
+        near = {**sizes, **loops}
+        key = (kernel.name, tuple(near[a] for a in (*program.grid, *(a for d in program.dims for a in d.axes))))
         if key not in self._chosen:
-            self._chosen[key] = self._choice(kernel.program, sizes)
-        return self._chosen[key]
+            self._chosen[key] = self._choice(program, near)
+        return {a: min(n, max(sizes[a], 1)) if a in loops else n for a, n in self._chosen[key].items()}
 
     def _choice(self, program: Tiles, sizes: Mapping[str, int]) -> dict[str, int]:
         """Tile sizes. Where they are boxes of several axes, many are compared: what was found is kept."""
@@ -149,7 +152,19 @@ def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int]
     """The generated library of some kernels of a plan."""
     element, title = str(dtype).removeprefix("torch."), plan.program.name
     about = ["cpu", title, element, repr(features), *map(repr, programs)]
-    return kept(Module, about, lambda: print_module(title, programs, features, element))
+
+    def build() -> Module:
+        from .module import print_module
+
+        return print_module(title, programs, features, element)
+
+    return kept(Module, about, build)
+
+
+def _coarse(length: int) -> int:
+    """A length at least as long, one of sixteen between two powers of two."""
+    step = 1 << max(0, length.bit_length() - 5) if length > 512 else 1
+    return -(-length // step) * step
 
 
 def _swept(step: Fused, sizes: Mapping[str, int]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size
+from attncc.ir.sizes import WHOLE
 from attncc.tile.nodes import Bisect, Block, If, Map, Program, Repeat, Stmt, TileLoop
 
 _LIMIT = 4096
@@ -119,8 +120,7 @@ class _Walk:
 
 _PLAIN: dict[str, Callable[..., int]] = {
     "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "neg": lambda a: -a, "min": min, "max": max,
-    "floordiv": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "exact": lambda a, b: a // b if b else 0,
-    "cdiv": lambda a, b: -(-a // b) if b else 0, "le": lambda a, b: a <= b, "lt": lambda a, b: a < b, "ge": lambda a, b: a >= b,
+    **WHOLE, "exact": WHOLE["floordiv"], "le": lambda a, b: a <= b, "lt": lambda a, b: a < b, "ge": lambda a, b: a >= b,
     "gt": lambda a, b: a > b, "eq": lambda a, b: a == b, "ne": lambda a, b: a != b, "and": lambda a, b: bool(a and b),
     "or": lambda a, b: bool(a or b), "not": lambda a: not a, "abs": abs,
 }  # fmt: skip

@@ -143,7 +143,7 @@ def _segments(ev: Evaluator, node: Attend) -> tuple[dict[str, Value], Named | No
     if not node.keys:
         segment = node.segments[0]
         mask = None if segment.mask is None else ev.eval(segment.mask)
-        admitted = None if mask is None else full(ev, mask, ())
+        admitted = ev.guard = None if mask is None else full(ev, mask, ())
         scores: dict[str, Value] = {}
         for name, e in segment.scores:
             scores[name] = ev.eval(e)
@@ -155,11 +155,14 @@ def _segments(ev: Evaluator, node: Attend) -> tuple[dict[str, Value], Named | No
     masks: list[tuple[Value, tuple[str, ...]]] = []
     mixes: list[tuple[Value, tuple[str, ...]]] = []
     for segment in node.segments:
+        ev.guard = None
+        masks.append((True if segment.mask is None else ev.eval(segment.mask), segment.over))
+        ev.guard = None if segment.mask is None else full(ev, masks[-1][0], ())
         for name, e in segment.scores:
             columns[name].append((ev.eval(e), segment.over))
-        masks.append((True if segment.mask is None else ev.eval(segment.mask), segment.over))
         if segment.mix is not None:
             mixes.append((ev.eval(segment.mix), segment.over))
+    ev.guard = None
     admitted = None if all(s.mask is None for s in node.segments) else _beside(ev, masks, key)
     return {n: _beside(ev, c, key) for n, c in columns.items()}, admitted, _beside(ev, mixes, key) if mixes else None
 

@@ -8,9 +8,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from attncc.errors import AttnValueError
 from attncc.ir.ops import OPS, result_kind
-from attncc.ir.sizes import SCALAR
+from attncc.ir.sizes import SCALAR, WHOLE
 
 from .named import Named, Value, aligned, union
 
@@ -21,13 +20,24 @@ def _to_int(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.int64)
 
 
+def _floor_div(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """The quotient rounded down; integers give 0 for a divisor of 0."""
+    if b.is_floating_point():
+        return torch.div(a, b, rounding_mode="floor")
+    none = b == 0
+    return torch.div(a, b.masked_fill(none, 1), rounding_mode="floor").masked_fill(none, 0)
+
+
+def _mod(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    """What is left of the quotient rounded down, with the divisor's sign; integers give a for a divisor of 0."""
+    return torch.remainder(a, b) if b.is_floating_point() else a - _floor_div(a, b) * b
+
+
 BODIES: dict[str, Callable[..., torch.Tensor]] = {
     "or": torch.logical_or, "and": torch.logical_and, "not": torch.logical_not,
     "eq": torch.eq, "ne": torch.ne, "le": torch.le, "lt": torch.lt, "ge": torch.ge, "gt": torch.gt,
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "neg": torch.neg, "pow": torch.pow,
-    "div": torch.true_divide, "exact": lambda a, b: torch.div(a, b, rounding_mode="floor"),
-    "floordiv": lambda a, b: torch.div(a, b, rounding_mode="floor"), "mod": torch.remainder,
-    "cdiv": lambda a, b: -torch.div(-a, b, rounding_mode="floor"),
+    "div": torch.true_divide, "exact": _floor_div, "floordiv": _floor_div, "mod": _mod, "cdiv": lambda a, b: -_floor_div(-a, b),
     "min": torch.minimum, "max": torch.maximum, "where": torch.where, "abs": torch.abs, "sign": torch.sign,
     "floor": lambda x: _to_int(torch.floor(x)), "ceil": lambda x: _to_int(torch.ceil(x)),
     "round": lambda x: _to_int(torch.round(x)),
@@ -67,7 +77,8 @@ def cast(v: Value, kind: str, acc: torch.dtype) -> Value:
 def apply(op: str, args: list[Value], acc: torch.dtype, device: torch.device) -> Value:
     """An elementwise operation on aligned arguments; exact Python arithmetic when all are scalars."""
     if not any(isinstance(a, Named) for a in args):
-        return SCALAR[op](*args)
+        known: Callable[..., Any] = WHOLE[op] if op in WHOLE and not any(isinstance(a, float) for a in args) else SCALAR[op]
+        return known(*args)
     kinds = [kind_of(a) for a in args]
     if op in _COMPARE:
         want = "float" if "float" in kinds else "int" if kinds != ["bool", "bool"] else "bool"
@@ -91,12 +102,7 @@ def apply(op: str, args: list[Value], acc: torch.dtype, device: torch.device) ->
             ready.append(arg)
         else:
             ready.append(_tensor(cast(arg, want, acc), want, axes, acc, device))
-    try:
-        return Named(BODIES[op](*ready), axes)
-    except RuntimeError as reason:
-        if "ZeroDivisionError" not in str(reason):
-            raise
-        raise AttnValueError(f"'{OPS[op].infix or op}' by zero", None, "the data or a size made the divisor 0") from None
+    return Named(BODIES[op](*ready), axes)
 
 
 def _tensor(v: Value, kind: str, axes: tuple[str, ...], acc: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -21,7 +21,7 @@ class Evaluator:
     """Values by name, sizes of axes, the accumulation type.
 
     windows: axis -> (start, length) when only a block of it is computed. pairs: names of pair values of the attend in hand;
-    admitted: which of its pairs take part in reductions.
+    admitted: which of its pairs take part in reductions. guard: pairs outside which a read may be anywhere, as nothing counts there.
     """
 
     def __init__(self, sizes: Mapping[str, int], acc: torch.dtype, device: torch.device) -> None:
@@ -31,6 +31,7 @@ class Evaluator:
         self.windows: dict[str, tuple[int, int]] = {}
         self.pairs: set[str] = set()
         self.admitted: Named | None = None
+        self.guard: Named | None = None
         self.cache: dict[Expr, Value] = {}
         self.block = BLOCK
 
@@ -38,7 +39,7 @@ class Evaluator:
         """A copy that can hold more names."""
         out = Evaluator(self.sizes, self.acc, self.device)
         out.values, out.windows = dict(self.values), dict(self.windows)
-        out.pairs, out.admitted, out.block = set(self.pairs), self.admitted, self.block
+        out.pairs, out.admitted, out.guard, out.block = set(self.pairs), self.admitted, self.guard, self.block
         return out
 
     def extent(self, axis: str) -> int:
@@ -113,7 +114,7 @@ class Evaluator:
                 found = int(found.t)
             where.append(found if isinstance(found, Named) else int(found))  # type: ignore[arg-type]
         fill = None if e.fill is None else self.eval(e.fill)
-        return gather.read(source, where, fill, e.source)
+        return gather.read(source, where, fill, e.source, self.guard)
 
     def _renames(self, own: str, axis: str, source: str) -> bool:
         """Whether reading axis `own` at the position along `axis` takes every position in order: a new name does."""
@@ -133,6 +134,9 @@ class Evaluator:
         t = aligned(body, axes)
         dims = [axes.index(a) for a in e.axes]
         if e.op in ("cumsum", "cumprod"):
+            if mask is not None:
+                none = torch.full((), 0.0 if e.op == "cumsum" else 1.0, dtype=t.dtype, device=t.device)
+                t = torch.where(aligned(mask, axes), t, none)
             return Named((torch.cumsum if e.op == "cumsum" else torch.cumprod)(t, dims[0]), axes)
         sink = None
         if e.sink is not None:

@@ -9,10 +9,13 @@ from attncc.errors import AttnShapeError
 from .named import Named, Value, aligned, union
 
 
-def read(source: Named, where: list[str | int | Named], fill: Value | None, name: str) -> Named:
+def read(
+    source: Named, where: list[str | int | Named], fill: Value | None, name: str, guard: Named | None = None
+) -> Named:
     """`source` at one position per axis: an axis name (its own position there), a number, or an integer tensor over axes.
 
-    Without `fill` a position outside raises AttnShapeError; with it, such a position reads `fill`.
+    Without `fill` a position outside raises AttnShapeError; with it, such a position reads `fill`. guard: where it matters; a position
+    outside reads anything elsewhere.
     """
     t, labels = source.t, list(source.axes)
     valid: list[Named] = []
@@ -46,7 +49,7 @@ def read(source: Named, where: list[str | int | Named], fill: Value | None, name
         if isinstance(pos, Named):
             moved[mark] = pos
     for group in _groups(moved):
-        t, axes, inside = _gather(t, axes, group, fill is not None, name)
+        t, axes, inside = _gather(t, axes, group, fill is not None, name, guard)
         valid.extend(inside)
     out = Named(t, tuple(axes))
     for ok in valid:
@@ -85,7 +88,7 @@ def _groups(gathers: dict[str, Named]) -> list[dict[str, Named]]:
 
 
 def _gather(
-    t: torch.Tensor, axes: list[str], group: dict[str, Named], filling: bool, name: str
+    t: torch.Tensor, axes: list[str], group: dict[str, Named], filling: bool, name: str, guard: Named | None = None
 ) -> tuple[torch.Tensor, list[str], list[Named]]:
     """Gather some dims of `t` at integer tensors that share axes."""
     valid: list[Named] = []
@@ -93,12 +96,12 @@ def _gather(
         size = t.shape[axes.index(mark)]
         outside = (pos.t < 0) | (pos.t >= size)
         if bool(outside.any()):
-            if not filling:
-                bad = int(pos.t[outside].reshape(-1)[0])
+            if filling:
+                valid.append(Named(~outside, pos.axes))
+            elif (bad := _outside(pos, Named(outside, pos.axes), guard)) is not None:
                 raise AttnShapeError(
                     f"'{name}' is read at position {bad}, outside an axis of {size}", None, "give a fill: x[i = .. else 0]"
                 )
-            valid.append(Named(~outside, pos.axes))
             if size == 0:
                 t = torch.zeros(
                     [1 if a == mark else s for a, s in zip(axes, t.shape, strict=True)], dtype=t.dtype, device=t.device
@@ -125,6 +128,15 @@ def _gather(
     index = [aligned(Named(torch.arange(moved.shape[n], device=t.device), (a,)), used) for n, a in enumerate(shared)]
     index += [aligned(group[m], used) for m in group]
     return moved[tuple(index)], [*used, *rest], valid
+
+
+def _outside(pos: Named, outside: Named, guard: Named | None) -> int | None:
+    """The first position outside an axis that is read where it matters."""
+    if guard is None:
+        return int(pos.t[outside.t].reshape(-1)[0])
+    both = union([pos, guard])
+    wrong = aligned(outside, both) & aligned(guard, both)
+    return int(aligned(pos, both).expand(wrong.shape)[wrong][0]) if bool(wrong.any()) else None
 
 
 def _is_run(t: torch.Tensor) -> bool:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from attncc.tile.nodes import Program as Tiles
 from attncc.tile.single import repeated
 
 from .artifact_backward import passes
+from .beside import Beside
 from .bounds import feature_sizes
 from .host import number
 from .kernel import Kernel
@@ -110,8 +112,8 @@ def _whole(made: Plan) -> None:
                 getattr(step.node, "span", None),
                 "compile the attention core as a pattern of its own",
             )
-        if step.before or step.after:
-            names = ", ".join(a.name for a in (*step.before, *step.after))
+        if step.before:
+            names = ", ".join(a.name for a in step.before)
             raise AttnUnsupportedError(
                 f"{names} beside '{step.node.name}' of {made.program.name} runs on PyTorch, so there is no self-contained module",
                 step.node.span,
@@ -166,6 +168,8 @@ def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
     for step in made.steps:
         assert isinstance(step, Fused)
         lines += _call(made, module, step, names, size)
+        place = f"{names.of('tensor', program.inputs[0].name)}.device"
+        lines += [Beside(partial(names.of, "tensor"), size, made.arrays, place).line(node) for node in step.after]
     results = [_stored(program, o, made, names) for o in program.outputs]
     lines.append(f"    return {', '.join(results)}")
     return "\n".join(lines) + "\n"
@@ -294,7 +298,7 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
     work, moved = flops(program), traffic(program, element)
     owner = program.dim(program.owner).axes
     tiles = [] if program.shares else [f"ceil({a} / {config[kernel.tile_names[a]]})" for a in owner]
-    grid = " * ".join([*tiles, *program.grid])
+    grid = " * ".join([*tiles, *(a for a in program.grid if a not in program.ones)])
     if kernel.persistent:
         grid = f"min({grid}, {kernel.persistent} * SMs)"
     out: dict[str, Any] = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from attncc.backends.backward import KernelGradient, Start
-from attncc.backends.plans import differentiated
+from attncc.backends.derived import differentiated
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Program

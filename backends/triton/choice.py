@@ -31,15 +31,18 @@ def candidates(program: Program, features: dict[str, int], target: str, bits: in
     if target == "interpreter" or of is None:
         return found
     best = [*lookup(of, setting), *found[:2]]
-    rest = [c for c in (*_lighter(best[0]), *best[1:], *_FALLBACK) if allowed(of, c, setting)]
+    rest = [c for c in (*_lighter(best[0], of.repeated), *best[1:], *_FALLBACK) if allowed(of, c, setting)]
     order = in_order(program, features, best[0], setting).order
     return tuple(dict.fromkeys(replace(c, order=c.order or order) for c in (best[0], *rest)))
 
 
-def _lighter(config: Config) -> Iterator[Config]:
+def _lighter(config: Config, repeated: bool) -> Iterator[Config]:
     """Configurations near one that take fewer registers: for programs with more around their main loop than the one searched."""
     if config.special or config.persistent:
         config = replace(config, special=0, persistent=0)
+        yield config
+    if repeated and not config.flat:
+        config = replace(config, flat=True)
         yield config
     yield replace(config, rest=1)
     if config.stages > 1:

@@ -34,6 +34,9 @@ class Config:
     Legal everywhere; where a table's entry says 0 and tiles differ in length, `balance.in_order` decides.
     persistent: programs an SM; each takes one tile after the other until none is left, instead of one program a tile. 0: one a
     tile. Legal everywhere (programs whose tiles are dealt out already ignore it, and the form that `special` asks for).
+    flat: where loops over tiles are repeated for positions of an axis (query heads that share keys), one loop goes through the tiles of
+    all of them: fewer registers than a loop in a loop, a few scalar instructions more a tile. Legal everywhere; programs whose loops
+    are not repeated, or not the same at each position, ignore it.
     fast_tanh: tanh and sigmoid by the hardware's approximation, one transcendental instead of two, off by up to 2^-11 of the
     tanh: a sigmoid is off by up to 2^-12, which is half of a weight of 1 / 2048. It changes results, so no search may choose it.
     Legal on NVIDIA.
@@ -50,6 +53,7 @@ class Config:
     order: int = 0
     stored: bool = False
     persistent: int = 0
+    flat: bool = False
     fast_tanh: bool = False
 
     def __str__(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from attncc.errors import AttnUnsupportedError
-from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of, walk
 from attncc.ir.ops import OPS
 
 from .intrinsics import FUNCTIONS, INFIX, INLINE
@@ -142,14 +142,15 @@ class Printer:
 
     def _integer(self, op: str, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
         left, right = self._at(a, dims, 9), self._at(b, dims, 9)
-        if op == "cdiv":
+        known = _divides(b)
+        if known and op == "cdiv" and _nonnegative(a) and _nonnegative(b):
             return f"({self._at(a, dims, 7)} + {self._at(b, dims, 8)} - 1) // {right}", 8
-        if kind_of(a) != "int" or kind_of(b) != "int":
-            raise AttnUnsupportedError(f"{op} of floats is not in the Triton backend")
-        if op == "exact" or (_nonnegative(a) and _nonnegative(b)):
+        if known and (op == "exact" or (op != "cdiv" and _nonnegative(a) and _nonnegative(b))):
             return f"{left} {'%' if op == 'mod' else '//'} {right}", 8
-        name = "floor_mod" if op == "mod" else "floor_div"
+        name = ("floor_" if known else "any_") + ("mod" if op == "mod" else "div")
         self.used.add(name)
+        if op == "cdiv":
+            return f"-{name}(-{left}, {self._print(b, dims)[0]})", 9
         return f"{name}({self._print(a, dims)[0]}, {self._print(b, dims)[0]})", _ATOM
 
     def _power(self, a: Expr, b: Expr, dims: tuple[str, ...]) -> tuple[str, int]:
@@ -170,9 +171,15 @@ class Printer:
                 return f"rcp({inner})", _ATOM
         if isinstance(a, Const) and a.value == 2:
             return f"tl.exp2({self._float(b, dims)})", _ATOM
-        if _nonnegative(a):
-            return f"tl.exp2({self._at(b, dims, 9)} * tl.log2({self._print(a, dims)[0]}))", _ATOM
-        raise AttnUnsupportedError("a power whose base may be negative is not in the Triton backend, but for exponents 1 to 4")
+        whole = kind_of(b) == "int" or (isinstance(b, Const) and float(b.value).is_integer())
+        if isinstance(b, Const) and (not whole or _nonnegative(a)):
+            return f"tl.exp2({b.value} * tl.log2({self._float(a, dims)}))", _ATOM
+        if whole:
+            self.used.add("power_whole")
+            power = str(int(b.value)) if isinstance(b, Const) else self._print(b, dims)[0]
+            return f"power_whole({self._float(a, dims)}, {power})", _ATOM
+        self.used.add("power_any")
+        return f"power_any({self._float(a, dims)}, {self._float(b, dims)})", _ATOM
 
 
 def broadcast(text: str, own: tuple[str, ...], dims: tuple[str, ...]) -> str:
@@ -192,6 +199,11 @@ def _number(value: bool | int | float) -> tuple[str, int]:
 
 def _is_one(expr: Expr) -> bool:
     return isinstance(expr, Const) and not isinstance(expr.value, bool) and expr.value == 1
+
+
+def _divides(by: Expr) -> bool:
+    """Whether a divisor is not 0: of sizes, which calls check, and of the kernel's own numbers; positions and data may be."""
+    return all(isinstance(e, Apply | Const | Size) or (isinstance(e, Read) and not e.index and _nonnegative(e)) for e in walk(by))
 
 
 def _nonnegative(expr: Expr) -> bool:

@@ -105,6 +105,7 @@ class Frame:
         self.hosted = (*(self.described if style.descriptors == "host" else ()), *self.stored)
         self.persistent = style.persistent if not (program.shares or style.special) else 0
         self.here: dict[str, str] = {}
+        self.grid = tuple(a for a in program.grid if a not in program.ones)
         self.backwards = bool(style.order) and longest_last(program, features)
         self.far: dict[tuple[str, str], None] = {}
         self.partial = partial_sums(program) if style.lanes else {}
@@ -117,6 +118,7 @@ class Frame:
         self.lines: list[str] = []
         self.depth = 1
         self.dims: dict[str, tuple[str, ...]] = {}
+        self.long: set[str] = set()  # scalars of 64 bits: those made from integers of arrays
         self.chunk: dict[str, int] = {}
         self.masked: set[str] = set()
         self.scalars: set[str] = set()

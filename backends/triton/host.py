@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from attncc.errors import AttnUnsupportedError
-from attncc.ir.expr import Apply, Const, Expr, Size
+from attncc.ir.expr import Apply, Const, Expr, Size, walk
+from attncc.ir.sizes import scalar
 
 _INFIX = {
     "add": ("+", 7), "sub": ("-", 7), "mul": ("*", 8), "div": ("/", 8), "exact": ("//", 8), "floordiv": ("//", 8),
@@ -23,15 +25,24 @@ def number(expr: Expr, size: Callable[[str], str]) -> str:
     return _print(expr, size)[0]
 
 
+def _infinite(expr: Expr) -> float | None:
+    """The value of an expression of numbers if it is infinite or none, as of log(0): Python's own functions raise there."""
+    if not all(isinstance(e, Apply | Const) for e in walk(expr)):
+        return None
+    value = scalar(expr, {})
+    return value if isinstance(value, float) and not math.isfinite(value) else None
+
+
 def _print(expr: Expr, size: Callable[[str], str]) -> tuple[str, int]:
     def at(e: Expr, level: int) -> str:
         text, own = _print(e, size)
         return text if own >= level else f"({text})"
 
+    edge = _infinite(expr)
+    if edge is not None:
+        return f'float("{edge}")', 20
     match expr:
         case Const(value):
-            if value in (float("inf"), float("-inf")) or value != value:
-                return f'float("{value}")', 20
             return repr(value), 20 if value >= 0 else 9
         case Size(axis):
             return size(axis), 20

@@ -101,13 +101,46 @@ FUNCTIONS: dict[str, Function] = {
     "power2": Function("x", "x squared", "return x * x"),
     "power3": Function("x", "x cubed", "return x * x * x"),
     "power4": Function("x", "x to the fourth", "return x * x * (x * x)"),
+    "power_whole": Function(
+        "x, y",
+        "x to a whole power, of either sign",
+        "size = tl.where(y == 0, 1.0, tl.exp2(y * tl.log2(tl.abs(x))))\n"
+        "    return tl.where(x < 0.0, tl.where(y % 2 != 0, -size, size), size)",
+    ),
+    "power_any": Function(
+        "x, y",
+        "x to the power y; of a negative x, a whole y alone",
+        "size = tl.where(y == 0.0, 1.0, tl.exp2(y * tl.log2(tl.abs(x))))\n    odd = tl.floor(y * 0.5) * 2.0 != y\n"
+        "    below = tl.where(tl.floor(y) != y, float('nan'), tl.where(odd, -size, size))\n    return tl.where(x < 0.0, below, size)",
+    ),
+    "tan": Function("x", "tangent", "return tl.sin(x) / tl.cos(x)"),
+    "atan": Function(
+        "x",
+        "arc tangent: |x| to at most tan(pi / 8), then a polynomial fitted to atan(x) / x there",
+        "a = tl.abs(x)\n    far = a > 2.414213562373095\n    mid = a > 0.4142135623730950\n"
+        "    t = tl.where(far, -1.0, tl.where(mid, a - 1.0, a)) / tl.where(far, a, tl.where(mid, a + 1.0, 1.0))\n"
+        "    start = tl.where(far, 1.5707963267948966, tl.where(mid, 0.7853981633974483, 0.0))\n    z = t * t\n"
+        "    p = -0.14239982918 + z * (0.10572814475 - 0.060332417 * z)\n"
+        "    y = start + t * (0.99999999939 + z * (-0.33333307493 + z * (0.19998210798 + z * p)))\n"
+        "    return tl.where(x < 0.0, -y, y)",
+    ),
     "sign": Function("x", "-1, 0 or 1", "return (x > 0).to(x.dtype) - (x < 0).to(x.dtype)"),
     "floor": Function("x", "the integer below or at x", "return tl.floor(x).to(tl.int32)"),
     "ceil": Function("x", "the integer above or at x", "return tl.ceil(x).to(tl.int32)"),
+    "round": Function(
+        "x",
+        "the integer nearest to x, of two the even one",
+        "low = tl.floor(x)\n    tie = tl.where(tl.floor(low * 0.5) * 2.0 != low, 1.0, 0.0)\n"
+        "    up = tl.where(x - low == 0.5, tie, tl.where(x - low > 0.5, 1.0, 0.0))\n    return (low + up).to(tl.int32)",
+    ),
     "floor_div": Function(
         "a, b", "division that rounds down", "q = a // b\n    return q - ((a % b != 0) & ((a < 0) != (b < 0))).to(tl.int32)"
     ),
     "floor_mod": Function("a, b", "the rest with the divisor's sign", "return a - floor_div(a, b) * b", uses=("floor_div",)),
+    "any_div": Function(
+        "a, b", "division that rounds down, 0 by 0", "return tl.where(b == 0, 0, floor_div(a, tl.where(b == 0, 1, b)))", uses=("floor_div",)
+    ),
+    "any_mod": Function("a, b", "the rest with the divisor's sign, a where that is 0", "return a - any_div(a, b) * b", uses=("any_div",)),
     "isqrt": Function(
         "x",
         "the integer below or at the square root",

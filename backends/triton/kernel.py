@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from attncc.ir.expr import Apply, Const, Expr
+from attncc.ir.expr import Apply, Const, Expr, sources_of
 from attncc.tile.nodes import (
     Arg,
     Bisect,
@@ -33,7 +33,7 @@ from attncc.tile.nodes import (
 from .frame import PLAIN
 from .style import LANES, Style, only_bounds, part_of
 from .turns import persistent_lines, turn_lines
-from .walks import Walks
+from .walks import Walks, same_everywhere
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,9 @@ class KernelPrinter(Walks):
             [d.name for d in descriptors] + [self.parameter(arg.name) for arg in pointed],
             strides,
             [self.size(a) for a in sizes] + [self.names.of("scalar", s) for s in scalars],
-            [f"{self.tile(a)}: tl.constexpr" for a in tiles] + ["PRECISION: tl.constexpr"] + (["WIDE: tl.constexpr"] if self.far else [])
+            [f"{self.tile(a)}: tl.constexpr" for a in tiles]
+            + ["PRECISION: tl.constexpr"]
+            + (["WIDE: tl.constexpr"] if self.far else [])
             + (["WHOLE: tl.constexpr"] if self.whole else []),
         ]
         fixed = ", ".join(f'"{self.size(a)}"' for a in sizes)
@@ -158,6 +160,7 @@ class KernelPrinter(Walks):
         lines = self.prologue
         tiles = {axis: self.names.fresh(f"{axis}_tiles") for axis in reversed(self.owner.axes)}
         lines += [f"    {count} = tl.cdiv({self.size(axis)}, {self.tile(axis)})" for axis, count in tiles.items()]
+        lines += [f"    {self.position(axis)} = 0" for axis in self.program.ones]
         before = len(lines)
         lines += turn_lines(self, tiles)
         self.move_pointers()
@@ -236,6 +239,12 @@ class KernelPrinter(Walks):
                     self.depth += 1
                     self.body(inner)
                     self.depth -= 1
+                case Repeat(axis, inner) if self.style.flat and same_everywhere(stmt):
+                    for one in inner:
+                        if isinstance(one, TileLoop):
+                            self.loop(one, over=axis)
+                        else:
+                            self.body((one,))
                 case Repeat(axis, inner):
                     self.line(f"for {self.position(axis)} in tl.range(0, {self.size(axis)}):")
                     self.depth += 1
@@ -244,6 +253,8 @@ class KernelPrinter(Walks):
 
     def _assign(self, name: str, expr: Expr) -> None:
         dims = self.dims[name]
+        if not dims and self.long & set(sources_of(expr)):
+            self.long.add(name)
 
         def one() -> None:
             text, own = self.printer.text(expr, dims), self.printer.dims(expr)

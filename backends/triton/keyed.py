@@ -110,8 +110,8 @@ class Keyed(Memory):
             self.line(f"{at} = {part} * ({whole}) + tl.arange(0, {whole})")
         else:
             self.line(f"{at} = tl.arange(0, {whole})")
-        base, tests = self._base(stmt, arg)
-        pointer, places, inside = [base], [], []
+        base, fixed = self._base(stmt, arg)
+        pointer, places, inside, tests = [base], [], [], []
         for number, ((axis, key), found) in enumerate(zip(keys, steps, strict=True)):
             offset = self._digit(at, widths, number)
             name = self.names.fresh(f"{axis}_key")
@@ -128,7 +128,7 @@ class Keyed(Memory):
         self.line(f"{met} = {' & '.join(inside)}")
         self.line(f"{line} = tl.gather({self.value(stmt.tile)}, tl.where({met}, {' + '.join(places)}, 0), 1)")
         total = f"tl.sum(tl.where({met}, {line}, 0.0), 0)"
-        self.line(f'tl.atomic_add({" + ".join(pointer)}, {total}, mask={" & ".join(tests)}, sem="relaxed")')
+        self.line(f'tl.atomic_add({" + ".join(pointer)}, {total}{_mask(fixed, tests)}, sem="relaxed")')
         self.depth -= passes > 1
 
     def _digit(self, at: str, widths: list[str], number: int) -> str:
@@ -157,8 +157,8 @@ class Keyed(Memory):
     # Any key.
 
     def _look_up(self, stmt: Store, arg: Arg, keys: list[tuple[str, Expr]], dims: tuple[str, ...]) -> None:
-        base, tests = self._base(stmt, arg)
-        pointer, hits, counters = [base], [], []
+        base, fixed = self._base(stmt, arg)
+        pointer, hits, counters, tests = [base], [], [], []
         left = tuple(d for d in dims if any(isinstance(x, Index) and d in self.printer.dims(x) for x in stmt.index))
         for axis, x in zip(arg.axes, stmt.index, strict=True):
             if isinstance(x, Index) and self.printer.dims(x):
@@ -186,11 +186,20 @@ class Keyed(Memory):
         for number in range(len(dims) - 1, -1, -1):
             if dims[number] not in left:
                 text = f"tl.sum({text}, {number})"
-        mask = f", mask={' & '.join(tests)}" if tests else ""
-        self.line(f'tl.atomic_add({" + ".join(pointer)}, {text}{mask}, sem="relaxed")')
+        self.line(f'tl.atomic_add({" + ".join(pointer)}, {text}{_mask(fixed, tests)}, sem="relaxed")')
         for counter in reversed(counters):
             self.line(f"{counter} += 1")
             self.depth -= 1
+
+
+def _mask(fixed: list[str], tests: list[str]) -> str:
+    """The argument of an atomic addition for tests of scalars and of tiles, nothing where there are none.
+
+    (The interpreter makes integers of a scalar that `&` spreads over a tile.)
+    """
+    once, pairs = " & ".join(fixed), " & ".join(tests)
+    both = f"tl.where({once}, {pairs}, False)" if fixed and tests else once or pairs
+    return f", mask={both}" if both else ""
 
 
 def _at_zero(expr: Expr, axes: set[str]) -> Expr:

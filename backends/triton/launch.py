@@ -187,7 +187,7 @@ class _Launch:
         scalars = {s.name: s for s in kernel.program.scalars}
         for name in kernel.scalars:
             lines.append(f"    {self.names.of('scalar ' + kernel.name, name)} = {number(scalars[name].expr, self._size)}")
-        count = [*([] if kernel.program.shares else count), *(self._size(a) for a in kernel.program.grid)]
+        count = [*([] if kernel.program.shares else count), *(self._size(a) for a in kernel.program.grid if a not in kernel.program.ones)]
         lines.append(f"    programs = {' * '.join(count)}")
         if kernel.persistent:
             many = f"{kernel.persistent} * " if kernel.persistent > 1 else ""

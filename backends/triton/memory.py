@@ -54,7 +54,10 @@ class Memory(Frame):
                 fill = self.printer.text(stmt.fill, stmt.dims)
             test = f", mask={' & '.join(masks)}, other={fill}" if masks else ""
             cast = ".to(tl.float32)" if arg.kind == "float" and not stmt.own else ""
-            cast = ".to(tl.int32)" if any(arg.name in (made.tiles, made.counts) for made in self.program.lists) else cast
+            if any(arg.name in (made.tiles, made.counts) for made in self.program.lists):
+                cast = ".to(tl.int32)"
+            elif arg.kind == "int" and not stmt.dims:
+                self.long.add(stmt.out)
             self.line(f"{self.value(stmt.out)} = tl.load({address}{test}){cast}")
 
         self.each(stmt.dims, one)

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from attncc import cache as disk
 from attncc.errors import AttnUnsupportedError
-from attncc.tile.nodes import Dot, Program, statements
+from attncc.tile.nodes import Dot, Program, Repeat, statements
 
 from .ahead import request
 from .balance import lengths, spread
@@ -34,8 +34,9 @@ from .module import Group, Module, print_module
 from .space import Setting, allowed, exposed, floor_registers, moved_bytes, neighbours, ordered, overhang
 from .style import only_bounds
 from .traits import Traits, loops_of, traits
+from .walks import same_everywhere
 
-VERSION = 3
+VERSION = 4
 """Changes when the search or the model would choose otherwise."""
 
 NEAR = 1.03
@@ -224,9 +225,9 @@ def search(
         best = better
     if best is None:
         return None
-    limit = len(tried) + 4 * _FEW
-    for make in (_stored, _special, _persistent):
-        for trial in _promising(tried, make is _stored):
+    limit = len(tried) + 5 * _FEW
+    for make in (_flat, _stored, _special, _persistent):
+        for trial in _promising(tried, make in (_flat, _stored)):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
     best = best_of(tried)
@@ -235,6 +236,11 @@ def search(
 
 
 # Variants of a configuration that change little in its loops.
+
+
+def _flat(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
+    if any(isinstance(s, Repeat) and same_everywhere(s) for s in statements(program.body)):
+        yield replace(trial.config, flat=not trial.config.flat)
 
 
 def _stored(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:

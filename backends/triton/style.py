@@ -18,7 +18,7 @@ class Style:
     """descriptors: "" (pointers), "host" (arguments), or "inside" (made by the kernel). rest: stages of the loops over partial
     tiles, 0 as the others. lanes: whether sums over the keys of a row are kept by column (see `partial_sums`). special: warps of
     the form for lengths that fill their tiles, 0 for none. stored: results are written through descriptors.
-    order, persistent, fast_tanh: as in `Config`."""
+    order, persistent, flat, fast_tanh: as in `Config`."""
 
     descriptors: str = ""
     rest: int = 0
@@ -27,6 +27,7 @@ class Style:
     order: int = 0
     stored: bool = False
     persistent: int = 0
+    flat: bool = False
     fast_tanh: bool = False
 
 
@@ -37,7 +38,7 @@ def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style
     special = config.special if kind or target == "interpreter" else 0
     fast = config.fast_tanh and not target.startswith("hip")
     stored = config.stored and descriptors
-    return Style(kind, config.rest, lanes and not special, special, config.order, stored, config.persistent, fast)
+    return Style(kind, config.rest, lanes and not special, special, config.order, stored, config.persistent, config.flat, fast)
 
 
 def only_bounds(program: Program) -> tuple[TileLoop, TileLoop] | None:

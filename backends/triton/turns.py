@@ -16,7 +16,7 @@ from .frame import Frame
 def turn_lines(frame: Frame, tiles: Mapping[str, str]) -> list[str]:
     """Lines that set the start of the owner's tile and the grid position. tiles: names of counts of tiles, the last axis first."""
     lines = [] if frame.persistent else ["    pid = tl.program_id(0)"]
-    grid = frame.program.grid
+    grid = frame.grid
     if frame.program.shares:
         return [*lines, *_grid(frame, "pid", whole=True)]
     if frame.style.order < 2 or not grid:
@@ -54,7 +54,7 @@ def _tile(frame: Frame, count: str) -> str:
 def _grid(frame: Frame, number: str, whole: bool) -> list[str]:
     """Grid positions of a number. whole: nothing but the grid is left in it."""
     lines: list[str] = []
-    grid = frame.program.grid
+    grid = frame.grid
     for axis in reversed(grid):
         if axis == grid[0] and whole:
             lines.append(f"    {frame.position(axis)} = {number}")
@@ -67,7 +67,7 @@ def _grid(frame: Frame, number: str, whole: bool) -> list[str]:
 def persistent_lines(frame: Frame, tiles: Mapping[str, str]) -> list[str]:
     """The head of a loop over tiles, `pid` the number of each."""
     item, items, programs = (frame.names.fresh(n) for n in ("item", "items", "programs"))
-    count = [*tiles.values(), *(frame.size(a) for a in frame.program.grid)]
+    count = [*tiles.values(), *(frame.size(a) for a in frame.grid)]
     lines = [
         f"    {items} = {' * '.join(count)}",
         f"    {programs} = tl.num_programs(0)",

@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from attncc.tile.nodes import Bisect, Stmt, TileLoop
+from attncc.ir.expr import Expr, Index, sources_of, walk
+from attncc.tile.nodes import Bisect, Map, Repeat, Stmt, TileLoop, statements
 
 from .sums import Sums
+
+
+def same_everywhere(stmt: Repeat) -> bool:
+    """Whether the loops of a repeated body visit the same tiles at each position: they are its only work beside scalars, no loop is in
+    another, and what counts their tiles does not read the position."""
+    for inner in stmt.body:
+        match inner:
+            case Map(_, expr, ()):
+                exprs = [expr]
+            case Bisect():
+                exprs = [inner.low, inner.high, inner.cond]
+            case TileLoop():
+                exprs = [inner.count]
+                if any(isinstance(s, TileLoop | Repeat) for s in statements((*inner.lets, *inner.body))):
+                    return False
+            case _:
+                return False
+        if any(e == Index(stmt.axis) for x in exprs for e in walk(x)):
+            return False
+    return True
 
 
 class Walks(Sums):
@@ -13,7 +34,9 @@ class Walks(Sums):
     def body(self, body: tuple[Stmt, ...]) -> None:
         raise NotImplementedError
 
-    def loop(self, stmt: TileLoop, form: str = "") -> None:
+    def loop(self, stmt: TileLoop, form: str = "", over: str = "") -> None:
+        """The loop. form: what follows the number of tiles. over: an axis at each of whose positions all tiles are visited, the tiles of
+        one position after those of the one before."""
         dim = self.program.dim(stmt.dim)
         inner = set(stmt.axes) == set(dim.axes) or stmt.axes[-1] == dim.axes[-1]
         self.line("")
@@ -21,20 +44,37 @@ class Walks(Sums):
             self.line(f"# {stmt.title}")
         self.dims[stmt.counter] = ()
         stages = f", num_stages={self.style.rest}" if stmt.masked and self.style.rest else form
-        self.line(f"for {self.value(stmt.counter)} in tl.range(0, {self.printer.text(stmt.count, ())}{stages}):")
+        counter, count = self.value(stmt.counter), self._short(stmt.count)
+        if over:
+            each, turn = self.names.fresh("each"), self.names.fresh("turn")
+            self.line(f"{each} = {count}")
+            self.line(f"{self.position(over)} = 0")
+            self.line(f"{counter} = 0")
+            self.line(f"for {turn} in tl.range(0, {self.size(over)} * {each}{stages}):")
+        else:
+            self.line(f"for {counter} in tl.range(0, {count}{stages}):")
         self.depth += 1
         self.body(stmt.lets)
         for axis, start in zip(stmt.axes, stmt.starts, strict=True):
-            self.line(f"{self.start(axis)} = {self.printer.text(start, ())}")
+            self.line(f"{self.start(axis)} = {self._short(start)}")
         if inner:
             if stmt.masked:
                 self.masked.add(dim.name)
             for axis in dim.axes:
                 self.line(f"{self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
         self.body(stmt.body)
+        if over:
+            self.line(f"{counter} += 1")
+            self.line(f"{self.position(over)} = tl.where({counter} == {each}, {self.position(over)} + 1, {self.position(over)})")
+            self.line(f"{counter} = tl.where({counter} == {each}, 0, {counter})")
         self.masked.discard(dim.name)
         self.tested -= set(dim.axes)
         self.depth -= 1
+
+    def _short(self, expr: Expr) -> str:
+        """A number or a start of tiles in 32 bits, which descriptors ask for. Both are bounded by the size of an axis."""
+        text = self.printer.text(expr, ())
+        return f"tl.cast({text}, tl.int32)" if self.long & set(sources_of(expr)) else text
 
     def bisect(self, stmt: Bisect) -> None:
         """Halving an interval: good and bad enclose the last position for which the condition holds."""

@@ -111,7 +111,7 @@ CALLS: list[tuple[str, Callable[[], Any], type[AttnError], str, str]] = [
     ("not a number", lambda: op(x=float("nan"))(q(), k(), v()), AttnValueError, "abs(x) < inf", ""),
     ("outputs of another type", lambda: op()(q(), k(), v(), outputs=3), AttnTypeError, "outputs are names, found 3", 'outputs=("o"'),
     ("size that nothing gives", lambda: attncc.compile(OPEN)(torch.ones(6)), AttnShapeError, "of axis 'a' does not follow", "where a ="),
-    ("data that divide by zero", lambda: divided(torch.tensor([1, 0])), AttnValueError, "'mod' by zero", "the data"),
+    ("size that divides and is zero", lambda: divided(torch.tensor([1, 0])), AttnValueError, "'mod' by zero", "with i = 2"),
     # loading
     ("shipped pattern", lambda: attncc.load("sofmax"), AttnNameError, "no shipped pattern 'sofmax'", "did you mean 'softmax'"),
     ("inner pattern", lambda: attncc.load("sigmoid_cor", heads=2), AttnNameError, "no shipped pattern 'sigmoid_cor'", "sigmoid_core"),
@@ -129,8 +129,8 @@ OPEN = "pattern p(x[(a c)]) -> o[a, c] {\n o = x }\n"
 
 
 def divided(by: torch.Tensor) -> Any:
-    """i mod data."""
-    return attncc.compile("pattern p(n[i]: int) -> o[i]: int {\n o = i mod n }\n")(by, backend="eager")
+    """Data divided by a size."""
+    return attncc.compile("pattern p(n[i]: int) -> o[i]: int {\n o = n mod (i.size - 2) }\n")(by, backend="eager")
 
 
 @pytest.mark.parametrize(("call", "error", "message", "help"), [c[1:] for c in CALLS], ids=[c[0].replace(" ", "-") for c in CALLS])
@@ -185,3 +185,9 @@ def test_not_utf8(tmp_path: Path) -> None:
     path.write_bytes(b"pattern \xff")
     with pytest.raises(AttnSyntaxError, match="not UTF-8"):
         attncc.compile(path)
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "mine.attn"
+    path.write_bytes(b"\xef\xbb\xbf" + TEXT.replace("\n", "\r\n").encode())
+    torch.testing.assert_close(attncc.compile(path)(q(), k(), v()), op()(q(), k(), v()))

@@ -39,6 +39,9 @@ def test_work() -> None:
     assert work(problem, FORWARD).bytes == 4 * (2 * 3 * 10 * 16) * 4
     linear = Problem(Form("linear", Mask("causal")), 1, 1, 10, 16)
     assert work(linear, FORWARD).flops == 10 * 4 * 16 * 16, "linear in positions"
+    decoding = Problem(Form("softmax"), 2, 8, 100, 16, queries=1, group=4)
+    assert work(decoding, FORWARD).flops == 2 * 8 * 100 * 4 * 16
+    assert work(decoding, FORWARD).bytes == 2 * (8 + 8 + 2 * 200) * 16 * 4, "keys and values once for the heads of a group"
     assert work(problem, FORWARD).floor(1e3, 1e30) == pytest.approx(2 * 3 * 55 * 4 * 16 / 1e3)
 
 
@@ -48,7 +51,7 @@ def _forms() -> dict[str, tuple[Case, str]]:
         for case in suite.cases:
             for name in case.contestants:
                 if not name.startswith("attncc"):
-                    out[f"{case.form.weights} {case.form.mask} {name}"] = case, name
+                    out[f"{case.form.weights} {case.form.mask} {case.group} {name}"] = case, name
     return out
 
 
@@ -82,7 +85,9 @@ def test_peers_say_what_they_do_not_compute() -> None:
 
 def test_every_row_of_the_issue_is_there() -> None:
     """One case for each what, mask and head dimension, with the goals that were set."""
-    goals = {(c.form.weights, str(c.form.mask), c.d, c.dtype, c.what, g.against): g.ratio for c in cpu.suite().cases for g in c.goals}
+    square, decoding = ([c for c in cpu.suite().cases if bool(c.queries) == few] for few in (False, True))
+    goals = {(c.form.weights, str(c.form.mask), c.d, c.dtype, c.what, g.against): g.ratio for c in square for g in c.goals}
+    assert {(c.queries, c.group, c.dtype) for c in decoding} == {(1, 4, "float32"), (1, 4, "bfloat16")}
     for d in (64, 128):
         for mask in ("full", "causal"):
             assert goals["softmax", mask, d, "float32", FORWARD, "sdpa"] == 1.1

@@ -69,3 +69,19 @@ def test_a_score_that_is_nan_stays_nan(way: str) -> None:
     bias[0, 3] = float("nan")
     inputs = {n: t.to(WAYS[way].device) for n, t in qkv(b=1, u=bias).items()}
     assert op(text)(**inputs, backend=way).isnan().all(-1).any(1)[0].tolist() == [i == 3 for i in range(37)]
+
+
+PAIRS = {
+    "sum along the keys so far": "s * cumsum[n'](sigmoid(dot(q, k')))",
+    "table at a position of the score": "s + t[r = clamp(floor(s * 2) + 4, 0, 7)]",
+    "both": "s * cumsum[n'](sigmoid(dot(q, k'))) + t[r = clamp(floor(s * 2) + 4, 0, 7)]",
+}
+
+
+@both
+@pytest.mark.parametrize("name", PAIRS)
+def test_values_of_pairs_made_from_what_the_products_read_too(way: str, name: str) -> None:
+    """A gradient that no stage sums is autograd's of the whole attend: it holds all that the attend does with an input, once."""
+    text = f"""pattern p(q[b, n, d], k[b, n, d], v[b, n, e], t[b, n, r: 8]) -> o[b, n, e] {{
+      attend o over n' {{ s = dot(q, k')   score {PAIRS[name]}   mask n' <= n   normalize softmax   mix v' }} }}"""
+    run(way, text, {"q": rand(1, 19, 4), "k": rand(1, 19, 4), "v": rand(1, 19, 3), "t": rand(1, 19, 8)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pytest
 import torch
 from attncc.backends.cpu import boxes
@@ -77,3 +79,32 @@ def test_a_bias_of_one_head_or_of_each(dtype: torch.dtype) -> None:
     given = {n: t.to(dtype) for n, t in tensors(3, 7, 77).items()}
     for heads in (1, 6):
         agree(made, {**given, "bias": torch.randn(1, heads, 7, 77).to(dtype)}, boxes=boxes.choose)
+
+
+def test_steps_of_decoding_choose_tiles_once() -> None:
+    """Keys grow by one at every step; tiles are for lengths nearly alike, and never longer than the keys."""
+    asked: list[int] = []
+
+    def choose(program: Program, sizes: Mapping[str, int], strip: int) -> dict[str, int]:
+        asked.append(sizes["j"])
+        return boxes.choose(program, sizes, strip)
+
+    runner = Runner(softmax(), ("core",), choose)
+    for j in (3, 4, 4001, 4002, 4050, 4096):
+        given = tensors(3, 1, j)
+        want = torch.nn.functional.scaled_dot_product_attention(**_named(given), enable_gqa=True)
+        assert torch.allclose(runner(given)["core"], want, atol=1e-4)
+    assert asked == [3, 4, 4096]
+
+
+def test_tiles_do_not_depend_on_calls_before() -> None:
+    """Few heads are shared out to processors; more heads later, or fewer, get tiles of their own."""
+    runner = Runner(softmax(), ("core",))
+    runner(tensors(1, 96, 40, g=1))
+    runner(tensors(1, 96, 40, g=64))
+    (loaded,) = runner._loaded.values()
+    assert len(loaded._chosen) == 2
+
+
+def _named(given: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return dict(zip(("query", "key", "value"), given.values(), strict=True))

@@ -75,6 +75,7 @@ sys.path[:0] = {paths!r}
 from attends import SCORE, GRIDS, attend, op, qkv, rand
 from cpu_cases import agree, choose, small
 plain = attend(f"{{SCORE}}\\nmask j <= i + 4 and (i - j) mod 3 < 2\\nnormalize softmax\\nmix v\\nemit l = lse(s)", outputs=", l[b, h, i]")
+shared = "pattern t(q[b, (g r), i, d], k[b, g, j, d], v[b, g, j, e]) -> o[b, (g r), i, e] {{ attend o over j {{ score dot(q, k) / 4 mask j <= i + 30 normalize softmax mix v }} }}"
 table = attend("score dot(q, k) / 4 + r[c = j - i + 8 else -1]\\nnormalize sigmoid\\nmix v", ", r[h, c: 17]")
 grid = GRIDS[2] + " score dot(q, k') / 4  mask abs(y - y') <= 2 and abs(x - x') <= 3  normalize softmax  mix v' }} }}"
 for boxes in (small, choose):
@@ -83,6 +84,8 @@ for boxes in (small, choose):
             inputs = {{n: t.to(dtype) for n, t in qkv(b=1, i=i, j=j, d=20, e=20).items()}}
             agree(op(plain), inputs, boxes=boxes)
             agree(op(table), {{**inputs, "r": rand(2, 17).to(dtype)}}, boxes=boxes)
+    agree(op(plain), qkv(b=1, i=3, j=45, d=32, e=16), boxes=boxes)
+    agree(op(shared), {{"q": rand(1, 6, 5, 32), "k": rand(1, 2, 45, 32), "v": rand(1, 2, 45, 16)}}, boxes=boxes)
     agree(op(grid), {{"q": rand(1, 9, 13, 8), "k": rand(1, 9, 13, 8), "v": rand(1, 9, 13, 16)}}, boxes=boxes)
 for text in (plain, attend(f"{{SCORE}}\\nmask abs(i - j) <= 20\\nnormalize sigmoid\\nmix v")):
     for dtype in (torch.float32, torch.bfloat16):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attends import attend, op, qkv
 from attncc.backends.cpu.kernel import print_kernel
 from attncc.backends.cpu.narrow import Bound, bounds
-from attends import attend, op, qkv
 from cpu_cases import agree, agree_both
 
 import attncc

@@ -52,10 +52,31 @@ def test_nothing_that_takes_long_is_done_again(runs: tuple[dict[str, Any], dict[
     unused = [name for name in LONG if name not in first["entered"]]
     assert not unused, "the names have changed"
     assert {name: second["entered"][name] for name in LONG if name in second["entered"]} == {}
-    assert not [name for name in second["entered"] if name.startswith(("attncc/passes/", "attncc/language/", "attncc/tile/verify"))]
+    assert not [
+        name for name in second["entered"] if name.startswith(("attncc/passes/", "attncc/language/", "attncc/tile/verify"))
+    ]
     assert second["started"] == []
 
 
 def test_a_first_call_stays_small(runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
     first, second = (sum(run["entered"].values()) for run in runs)
     assert second < FIRST_CALL < first
+
+
+def test_planners_and_printers_are_not_imported(runs: tuple[dict[str, Any], dict[str, Any]]) -> None:
+    _, second = runs
+    heavy = (
+        "attncc.language.",
+        "attncc.passes.",
+        "attncc.schedules.",
+        "attncc.tile.verify",
+        "attncc.backends.cpu.kernel",
+        "attncc.backends.cpu.groups",
+    )
+    light = {
+        "attncc.passes.differentiate",
+        "attncc.passes.differentiate.script",
+        "attncc.schedules.steps",
+        "attncc.schedules.tapes",
+    }
+    assert [name for name in second["imported"] if name.startswith(heavy) and name not in light] == []

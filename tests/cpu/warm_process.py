@@ -1,5 +1,5 @@
-"""A first call of some ops and its gradients, in a process of its own: `python warm_process.py` prints one JSON object: results, and how
-often Python entered each function on the way."""
+"""A first call of some ops and its gradients, in a process of its own: `python warm_process.py` prints one JSON object: results, how often
+Python entered each function on the way, and what it imported."""
 
 from __future__ import annotations
 
@@ -78,4 +78,6 @@ def watched() -> dict[str, Any]:
 if __name__ == "__main__":
     for name in ("language.tree", "runtime.op", "backends.eager", "backends.cpu.backward", "runtime.library"):
         importlib.import_module(f"attncc.{name}")
-    print(json.dumps(watched()))
+    before = set(sys.modules)
+    found = watched()
+    print(json.dumps({**found, "imported": sorted(set(sys.modules) - before)}))

@@ -14,7 +14,7 @@ import attncc
 from attncc.ir.expr import Apply, Const, Expr, Read
 from attncc.ir.nodes import values_of
 from attncc.ir.pairs import value
-from attncc.passes.differentiate import Derivative
+from attncc.passes.differentiate.build import Derivative
 from attncc.passes.differentiate.monomials import monomial, monomials
 from attncc.schedules.backward import Differentiated, Launch, Pull, Tape, differentiated
 from attncc.schedules.plan import Fused

@@ -63,8 +63,94 @@ def rotated(q: "b i (h d)", k: "b i (h d)", v: "b i (h e)", *, heads: int = 2) -
 
 
 def test_same_ir_as_the_text() -> None:
-    for op, text in ((decayed, DECAYED), (reweighted, REWEIGHTED)):
+    texts = ((decayed, DECAYED), (reweighted, REWEIGHTED), (padded, PADDED), (chosen, CHOSEN), (cached, CACHED))
+    for op, text in texts:
         assert show(op.ir) == show(attncc.compile(text).ir)
+
+
+def test_annotations_hold_the_marks_of_the_language() -> None:
+    q, k, v, length = torch.randn(2, 3, 4), torch.randn(2, 5, 4), torch.randn(2, 5, 3), torch.tensor([5, 2])
+    got = padded(q, k, v, length=length)
+    assert got._fields == ("o", "seen") and got.seen.tolist() == [5, 2]
+    torch.testing.assert_close(padded(q, k, v, torch.zeros(2, 5), length).o, got.o)
+    assert padded(q, k, v, length=length, outputs=("p",)).shape == (2, 3, 5)
+
+    @attncc.jit
+    def table(x: "n", t: "h, r: 2 * w - 1", *, w: int = 3) -> "h n":
+        return t.at(r=attncc.axes("n")) + x
+
+    assert table(torch.zeros(5), torch.ones(2, 5)).shape == (2, 5)
+    with pytest.raises(attncc.AttnNameError, match="unknown name 'integer'") as found:
+        _wrongly_typed()
+    assert found.value.file == __file__
+    with pytest.raises(attncc.AttnTypeError, match="several kinds of keys"):
+        attncc.jit(_both_forms)
+
+
+def _wrongly_typed() -> None:
+    @attncc.jit
+    def f(x: "b n: integer") -> "b":
+        return x
+
+    f(torch.zeros(2, 3))
+
+
+def _both_forms(q: "i d", k: "j d") -> "i":
+    return attncc.attend(attncc.dot(q, k), keys=(attncc.keys(attncc.dot(q, k), over="j"),))
+
+
+@attncc.jit
+def padded(
+    q: "b i d", k: "b j d", v: "b j e", bias: "b, j?", length: "b: int"
+) -> {"o": "b i e", "p": "b i j?", "seen": "b: int"}:
+    j = attncc.axes("j")
+    s = attncc.dot(q, k) + attncc.otherwise(bias, 0)
+    o = attncc.attend(s, over=j, mask=j < length, normalize={"p": "softmax"}, mix=v, emit={"p": lambda p: p})
+    return o, attncc.emitted("p"), attncc.count(over=j, where=j < length)
+
+
+PADDED = """
+pattern padded(q[b, i, d], k[b, j, d], v[b, j, e], bias[b, j]?, length[b]: int)
+    -> o[b, i, e], p[b, i, j]?, seen[b]: int {
+  attend o over j { score dot(q, k) + (bias ?? 0)   mask j < length   normalize p = softmax   mix v   emit p = p }
+  seen = count[j | j < length]()
+}
+"""
+
+
+@attncc.jit(where="m = j / block, w = keep")
+def chosen(q: "b i d", k: "b j d", v: "b j e", *, block: int = 4, keep: int = 2) -> "b i e":
+    j, m = attncc.axes("j m")
+    coarse = attncc.dot(q, attncc.mean(k, over=j, where=j // block == m))
+    best = attncc.topk(coarse, over="m -> w")
+    return attncc.attend(attncc.dot(q, k), over=j, mask=attncc.any(best == j // block, over="w"), mix=v)
+
+
+CHOSEN = """
+pattern chosen(q[b, i, d], k[b, j, d], v[b, j, e]; block: int = 4, keep: int = 2) -> o[b, i, e] where m = j / block, w = keep {
+  best = topk[m -> w](dot(q, mean[j | j div block == m](k)))
+  attend o over j { score dot(q, k)   mask any[w](best == j div block)   normalize softmax   mix v }
+}
+"""
+
+
+@attncc.jit
+def cached(q: "b n d", kc: "b j d", vc: "b j e", k: "b n d", v: "b n e", enter: "n: int", leave: "n: int") -> "b n e":
+    below = (enter.prime <= enter) & (enter < leave.prime)
+    old = attncc.keys(attncc.dot(q, kc), over="j", mix=vc)
+    new = attncc.keys(attncc.dot(q, k.prime), over="n'", mask=below, mix=v.prime)
+    return attncc.attend(keys=(old, new))
+
+
+CACHED = """
+pattern cached(q[b, n, d], kc[b, j, d], vc[b, j, e], k[b, n, d], v[b, n, e], enter[n]: int, leave[n]: int) -> o[b, n, e] {
+  attend o {
+    over j  { score dot(q, kc)   mix vc }
+    over n' { score dot(q, k')   mask enter' <= enter and enter < leave'   mix v' }
+    normalize softmax
+  }
+}
+"""
 
 
 def test_parameters_at_the_call() -> None:

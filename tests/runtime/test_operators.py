@@ -101,3 +101,28 @@ def test_a_gradient_inside_a_pattern() -> None:
     made = operator(f.ir, named("eager"), ("g", "l"))
     x, w = torch.randn(4, requires_grad=True), torch.randn(4)
     torch.testing.assert_close(made.overload(x, w)[0], 3 * w * x.detach() ** 2)
+
+
+@pytest.mark.parametrize("backend", ["eager", "cpu"])
+def test_more_tensors_than_an_operator_has_arguments(backend: str) -> None:
+    names = [f"x{n}" for n in range(66)]
+    total = " + ".join(names)
+    many = attncc.compile(
+        f"pattern many({', '.join(f'{n}[b, i, d]' for n in names)}) -> o[b, i, d] {{"
+        f" t = {total}   attend o over i' {{ score dot(x0, x1') / sqrt(d)   normalize softmax   mix t' }} }}"
+    )
+    tensors = [torch.randn(1, 3, 2, requires_grad=n % 7 != 3) for n in range(66)]
+
+    def plain(*x: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(x[0] @ x[1].mT / 2**0.5, -1) @ sum(x[1:], x[0])
+
+    wanted = [t for t in tensors if t.requires_grad]
+    want = plain(*tensors)
+    grads = torch.autograd.grad(want.sin().sum(), wanted)
+    compiled = torch.compile(lambda *x: many(*x, backend=backend), backend="aot_eager", fullgraph=True)
+    for call in (lambda *x: many(*x, backend=backend), compiled):
+        got = call(*tensors)
+        torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(torch.autograd.grad(got.sin().sum(), wanted), grads, rtol=1e-4, atol=1e-4)
+    made = operator(many.program(*tensors), named("eager"), ("o",))
+    torch.library.opcheck(made.overload, (tensors,))

@@ -82,6 +82,19 @@ def test_hopper(text: str, name: str, head: int, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "manifest.json").read_text()) == manifest
 
 
+PADDED = """
+pattern padded(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], length[b]: int) -> o[b, h, i, e] {
+  attend o over j { score dot(q, k) / sqrt(d)   mask j < length   normalize softmax   mix v }
+}
+"""
+
+
+def test_lengths_that_are_data(tmp_path: Path) -> None:
+    """Loops between 64-bit numbers that are loaded: their tiles start at 32-bit positions, as descriptors ask for."""
+    made(PADDED, tmp_path)
+    assert "k_desc.load([j_start, 0])" in (tmp_path / "padded.py").read_text()
+
+
 def test_manifest(tmp_path: Path) -> None:
     manifest = made(CAUSAL, tmp_path, b=2, g=4, r=2, i=4096, j=4096)
     (kernel,) = manifest["kernels"]
@@ -278,6 +291,40 @@ want = torch.autograd.grad(exact, (q, k, v), up)
 print([a.shape == b.shape and bool((a - b).abs().max() < 1e-5) for a, b in zip((o, *found), (exact, *want))])
 """
     assert _printed(tmp_path, "nearby", body) == "[True, True, True, True]"
+
+
+HISTOGRAM = """
+pattern shares(q[b, i, d], k[b, j, d], v[b, j, e], group[b, j]: int) -> o[b, i, e], mass[g: 4, b, i], mean[b, i, g: 4] {
+  attend o over j {
+    score dot(q, k) / 4   mask j <= i   normalize p = softmax   mix v
+    emit mass = sum[j | group == g](p), mean = sum[j | group == g](p) / max(count[j | group == g](), 1) + 0.5 * g
+  }
+}
+"""
+
+
+def test_histograms_beside_an_output(tmp_path: Path) -> None:
+    """What an emit makes of its sums is a line of PyTorch in the module."""
+    made(HISTOGRAM, tmp_path, "cuda:80", d=16, e=16)
+    body = """
+q, k, v = (torch.randn(2, 21, 16) for _ in range(3))
+group = torch.randint(0, 5, (2, 21))
+o, mass, mean = shares(q, k, v, group)
+p = (q @ k.mT / 4).masked_fill(torch.ones(21, 21).triu(1).bool(), float("-inf")).softmax(-1)
+one = (group[..., None] == torch.arange(4)).float()
+wants = p @ v, (p @ one).permute(2, 0, 1), p @ one / one.sum(1, keepdim=True).clamp(min=1) + 0.5 * torch.arange(4)
+for got, want in zip((o, mass, mean), wants):
+    assert got.shape == want.shape and got.dtype == want.dtype, (got.shape, want.shape)
+    torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+assert all(t.dtype == torch.bfloat16 for t in shares(q.bfloat16(), k.bfloat16(), v.bfloat16(), group))
+"""
+    run_alone(tmp_path, "shares", body)
+
+
+def test_what_is_not_pointwise_beside_an_output_is_refused(tmp_path: Path) -> None:
+    op = attncc.compile(HISTOGRAM)
+    with pytest.raises(AttnUnsupportedError, match="runs on PyTorch"):
+        write(op.ir, ["o", "mass"], tmp_path, "cuda:80", "bf16", {"d": 16, "e": 16}, op.title, op.name, _worker(), "split")
 
 
 def _printed(folder: Path, name: str, body: str) -> str:

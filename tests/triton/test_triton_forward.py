@@ -66,3 +66,8 @@ def test_weights_at_chosen_pairs(normalizer: str) -> None:
     clauses = f"{SCORE}\nmask j < i + 9\nnormalize p = {normalizer}\nmix v\nemit l = p[i = 3, j = x + 1]"
     text = attend(clauses, outputs=", l[b, h, x]").replace("{\n  attend", "where x = 20 {\n  attend", 1)
     agree(op(text), qkv(b=1))
+
+
+def test_a_constant_that_is_infinite() -> None:
+    text = attend("score dot(q, k) + log(2 * gain)\nnormalize exp(s) / (1 + sum(exp(s)))\nmix v", "; gain: float = 0.0")
+    agree(op(text), qkv(b=1, i=5, j=7, d=4, e=3))

@@ -59,6 +59,18 @@ def test_gradients_by_the_form_that_fits(r: int, ran: str, monkeypatch: pytest.M
     assert {n for n in launched if "keys" in n} == {ran}
 
 
+@pytest.mark.parametrize("text", ["mask abs(i - j) <= 9 or j < 3", "mask j <= i + g * r.size + r - 3"])
+def test_tiles_of_all_query_heads_in_one_loop(text: str) -> None:
+    """Where the positions of a head are in the mask, its tiles are its own, and there is a loop for each head."""
+    program = op(HEADS.format(text)).ir
+    way = gradient(program, ("o",), Config(32, 16, 4, 1, flat=True))
+    assert way is not None
+    agree_by(way, program, ("o",), inputs(r=3))
+    module = module_of(back(program), {"d": 8, "e": 4}, "interpreter", 32, Config(32, 16, 4, 1, flat=True))
+    printed = module.text.split("def o_backward_keys_kernel(")[1].split("@triton.jit")[0]
+    assert ("for r in tl.range(" in printed) is ("r.size" in text) and ("r_size * each" in printed) is ("r.size" not in text)
+
+
 def test_no_batch_and_no_query_heads() -> None:
     for shape in ({"r": 0}, {"b": 0}, {"b": 0, "r": 2}):
         program = op(GROUPED).ir

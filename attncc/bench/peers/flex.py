@@ -22,6 +22,8 @@ def flex(problem: Problem, setting: Setting, backend: str = "") -> Attention:
     weights, mask = problem.form.weights, problem.form.mask
     if weights == "linear":
         raise Absent("always a softmax over pairs, never from the right")
+    if problem.group > 1 or problem.queries:
+        raise Absent("measured with as many queries, and heads, as keys")
     blocks = None
     if mask.kind != "none":
         blocks = create_block_mask(

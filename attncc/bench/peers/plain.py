@@ -16,13 +16,19 @@ def eager(problem: Problem, setting: Setting) -> Attention:
     weights = problem.form.weights
     if weights == "linear":
         raise Absent("its quadratic form is no peer of a linear one; see chunked")
-    size = problem.b * problem.h * problem.n**2 * torch.finfo(problem.dtype).bits // 8
+    size = problem.b * problem.h * problem.rows * problem.n * torch.finfo(problem.dtype).bits // 8
     if size > LARGEST:
         raise Absent(f"one array of pair values has {size / 2**30:.0f} GiB")
+    group = problem.group
+    if problem.form.mask.kind != "none" and (group > 1 or problem.queries):
+        raise Absent("a dense mask of as many queries as keys")
     mask = problem.form.mask.dense(problem.n, problem.device)
     hidden = None if mask is None else ~mask
 
     def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        shape = q.shape
+        if group > 1:  # query heads of a key head one below the other
+            q = q.reshape(shape[0], -1, group * shape[2], shape[3])
         s = torch.matmul(q, k.transpose(-1, -2))
         if weights == "gaussian":  # -|q - k|^2 / (2 sigma^2), by dot products
             s = s / problem.sigma**2 - (q.square().sum(-1)[..., :, None] + k.square().sum(-1)[..., None, :]) / (2 * problem.sigma**2)
@@ -33,7 +39,7 @@ def eager(problem: Problem, setting: Setting) -> Attention:
         else:
             p = torch.sigmoid(s + problem.bias) if weights == "sigmoid" else torch.relu(s)
             p = p if hidden is None else p.masked_fill(hidden, 0.0)
-        return torch.matmul(p, v)
+        return torch.matmul(p, v).reshape(shape)
 
     return run
 

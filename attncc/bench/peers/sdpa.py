@@ -18,12 +18,13 @@ def sdpa(problem: Problem, setting: Setting, forced: SDPBackend | None = None) -
         raise Absent(f"softmax only, no {problem.form.weights}")
     causal = problem.form.mask.kind == "causal"
     mask = None if causal else problem.form.mask.dense(problem.n, problem.device)
+    gqa = problem.group > 1
 
     def run(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         if forced is None:
-            return scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            return scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=gqa)
         with sdpa_kernel(forced):
-            return scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            return scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=gqa)
 
     return run
 

@@ -10,11 +10,6 @@ weight). What no stage can sum raises AttnUnsupportedError with the reason.
     statistics  cotangents of what earlier stages computed
     sums        the last stages, which sum over pairs; tables: what is read at a key of the pair
     shifts      gradients that are 0 since a normalizer takes no notice of what all keys of a row share
+    weights     weights under a known log-sum-exp, computed again
     script      phases, and how their values add up; monomials: when a derivative is a multiple of what is stored
 """
-
-from .build import Derivative
-from .script import Backward, Part, Phase, reads_of
-from .shifts import constant, still_values
-
-__all__ = ["Backward", "Derivative", "Part", "Phase", "constant", "reads_of", "still_values"]

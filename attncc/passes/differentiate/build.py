@@ -19,22 +19,23 @@ from collections.abc import Callable, Collection, Mapping
 
 from ...errors import AttnUnsupportedError
 from ...ir.algebra import diff
-from ...ir.expr import Apply, Const, Expr, Read, axes_of, conjuncts, walk
+from ...ir.expr import Apply, Expr, Read, axes_of, conjuncts, walk
 from ...ir.nodes import Assign, Attend
-from ...ir.pairs import Final, PairStage, Product, Sum, value, value_name, values_in
+from ...ir.pairs import Final, PairStage, Part, Product, Sum, value, value_name, values_in
 from ..fuse import Fusion
-from ..fuse.algebra import contains, is_const, mul, neg, replace_part
+from ..fuse.algebra import is_const, mul, neg, replace_part
 from ..fuse.pieces import Pieces
 from ..fuse.products import plain
 from .distances import unclamped
-from .ends import INF, Ends, Kept, outer_reads
+from .ends import Ends, Kept, outer_reads
 from .extremes import keyed_sum, shared
 from .monomials import monomial, monomials, total
-from .script import Backward, Part, Script, at
+from .script import Backward, Script, at
 from .shifts import NO_AXES, Axes, constant_slope, still_scores
 from .sides import Entry, Operand, Side
 from .slopes import kept_where, through
 from .tables import clashes, is_table
+from .weights import own_weight, weighted
 
 _CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}
 
@@ -100,6 +101,8 @@ class Derivative:
         """Where the gradient of a value read at a pair is summed: `rows`, `keys`, `own` (the keys, over fewer row axes), `table` (its
         element that the pair chooses), or ""."""
         axes, rows = set(axes_of(read)), set(self.pieces.rows)
+        if any(value_name(e) for x in read.index for e in walk(x)):
+            return ""
         if axes <= rows:
             return "rows"
         if not axes & set(self.free(n)):
@@ -126,7 +129,7 @@ class Derivative:
 
 
 def _floats(read: Read) -> list[str]:
-    return [e.source for e in walk(read) if isinstance(e, Read) and e.kind == "float"]
+    return [e.source for e in walk(read) if isinstance(e, Read) and e.kind == "float" and not value_name(e)]
 
 
 class Reverse:
@@ -256,7 +259,7 @@ class Reverse:
         for term in s.terms:
             if term.keys != n:
                 continue
-            expr = self.weighted(ends, n, term.expr)
+            expr = weighted(self, ends, n, term.expr)
             if s.op != "sum":
                 assert scalar is not None
                 self.pull(n, expr, kept_where(mask, shared(self, ends, n, s, expr, scalar)))
@@ -280,56 +283,6 @@ class Reverse:
         if whole is not None and not set(conjuncts(whole)) <= set(conjuncts(mask)):
             raise AttnUnsupportedError("no backward stage for a sum of pairs that are not admitted", self.of.node.span)
         return None if mask == whole else mask
-
-    def weighted(self, ends: Ends, n: int, expr: Expr) -> Expr:
-        """The expression with weights under a known log-sum-exp by name: the softmax's own, and those of earlier stages."""
-        soft = ends.stage.softmax
-        if soft is not None and contains(expr, value(soft.name)):
-            expr = replace_part(expr, value(soft.name), self.own_weight(ends, n))
-        for e in list(walk(expr)):
-            match e:
-                case Apply("exp", (Apply("sub", (score, Read() as lse)),)) if self._is_lse(lse):
-                    expr = replace_part(expr, e, self.weight(n, score, lse, lse, "weight"))
-        return expr
-
-    def _is_lse(self, read: Read) -> bool:
-        """Whether it is a log-sum-exp that an earlier stage stored, +inf for a row without a key."""
-        if read.source not in self.of.finals:
-            return False
-        final = self.of.finals[read.source][1]
-        return isinstance(final.expr, Apply) and final.expr.op == "where" and final.expr.args[1] == INF
-
-    def own_weight(self, ends: Ends, n: int) -> Read:
-        """The weight of a stage's softmax."""
-        soft = ends.stage.softmax
-        assert soft is not None
-        return self.weight(n, soft.score, ends.lse_kept(), ends.statistic(), soft.name)
-
-    def weight(self, n: int, score: Expr, lse: Expr, statistic: Read, hint: str) -> Read:
-        """exp(score - lse), at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass), which overflows for float32
-        scores beyond 1e9 unless it is capped.
-
-        statistic: what lse is computed from."""
-        side = self.sides[n]
-        for known, parts in side.weights.items():
-            if parts == (score, statistic):
-                return known
-        below: Expr = Apply("sub", (score, lse))
-        if self.of.capped:
-            below = Apply("min", (below, Const(0.0)))
-        made = self.let(n, hint, Apply("exp", (below,)))
-        side.weights[made] = score, statistic
-        return made
-
-    def exponents(self, n: int) -> list[tuple[Read, Expr]]:
-        """The weights exp(score - lse) of a kind of keys by name, each with its lse."""
-        lets = dict(self.sides[n].lets)
-        out: list[tuple[Read, Expr]] = []
-        for made in self.sides[n].weights:
-            match lets[value_name(made)]:
-                case Apply("exp", (Apply("sub", (_, lse)) | Apply("min", (Apply("sub", (_, lse)), _)),)):
-                    out.append((made, lse))
-        return out
 
     def let(self, n: int, hint: str, expr: Expr) -> Read:
         """A value of a pair by name."""
@@ -405,7 +358,7 @@ class Reverse:
         mean = ends.row("delta", scaled + [neg(x) for x in ends.lse]) if scaled else None
         more = ends.row("d_lse", ends.lse) if ends.lse and not scaled else None
         for n, side in enumerate(self.sides[: len(ends.stage.keys)]):
-            mine = self.own_weight(ends, n) if mean or more else None
+            mine = own_weight(self, ends, n) if mean or more else None
             for p, (score, lse) in list(side.weights.items()):
                 if lse.source not in ours:
                     continue

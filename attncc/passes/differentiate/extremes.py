@@ -11,6 +11,7 @@ from ..fuse.algebra import add, contains, mul
 from .ends import Ends
 from .script import at
 from .slopes import kept_where
+from .weights import exponents, weighted
 
 if TYPE_CHECKING:
     from .build import Reverse
@@ -34,7 +35,7 @@ def _reached(rev: Reverse, n: int, ends: Ends, s: Sum, expr: Expr) -> Expr:
     """Whether a value is its row's extreme, up to rounding."""
     top = ends.sum_kept(s)
     relative: Expr = Const(SLACK)
-    for weight, lse in rev.exponents(n):
+    for weight, lse in exponents(rev, n):
         if contains(expr, weight):
             relative = add(relative, mul(Const(WEIGHT_SLACK), Apply("abs", (lse,))))
     slack = mul(relative, Apply("abs", (top,)))
@@ -50,7 +51,7 @@ def _share(rev: Reverse, ends: Ends, s: Sum, cotangent: Read) -> Read:
     count = rev.name(f"{s.name}_ties")
     terms = []
     for t in s.terms:
-        found = _reached(rev, t.keys, ends, s, rev.weighted(ends, t.keys, t.expr))
+        found = _reached(rev, t.keys, ends, s, weighted(rev, ends, t.keys, t.expr))
         mask = rev.mask(ends.stage, t.keys)
         found = found if mask is None else Apply("and", (mask, found))
         terms.append(Term(t.keys, Apply("where", (found, Const(1.0), Const(0.0)))))
@@ -70,4 +71,4 @@ def keyed_sum(rev: Reverse, ends: Ends, keyed: Keyed) -> None:
     cotangent = Read(rev.of.grads[keyed.name], keyed.index, "float", Const(0.0))
     for term in keyed.sum.terms:
         mask = rev.mask(ends.stage, term.keys)
-        rev.pull(term.keys, rev.weighted(ends, term.keys, term.expr), kept_where(mask, cotangent))
+        rev.pull(term.keys, weighted(rev, ends, term.keys, term.expr), kept_where(mask, cotangent))

@@ -7,18 +7,7 @@ from dataclasses import dataclass
 
 from ...ir.expr import Expr, Index, Read, Reduce, axes_of, sources_of
 from ...ir.nodes import Assign
-from ...ir.pairs import PairStage
-
-
-@dataclass(frozen=True)
-class Part:
-    """A share of the gradient of `source`: the value `name`, stored along `stored`, summed over those beyond `axes`, in their
-    order."""
-
-    source: str
-    name: str
-    stored: tuple[str, ...]
-    axes: tuple[str, ...]
+from ...ir.pairs import PairStage, Part
 
 
 @dataclass(frozen=True)

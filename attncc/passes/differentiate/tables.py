@@ -7,8 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...ir.expr import Expr, Index, Read, axes_of, walk
-from ...ir.pairs import Keyed, Sum, Term, value_name
-from .script import Part
+from ...ir.pairs import Keyed, Part, Sum, Term, value_name
 from .statistics import pieces_of
 
 if TYPE_CHECKING:

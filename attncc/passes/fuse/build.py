@@ -23,7 +23,8 @@ from ...ir.expr import (
     substitute,
     walk,
 )
-from ...ir.nodes import Assign, Attend, Program, pair_values, values_of
+from ...ir.nodes import Assign, Attend, Program, exprs_of, pair_values, values_of
+from ...ir.ops import OPS
 from ...ir.pairs import Final, Keyed, PairStage, Sum, Term, value, values_in
 from .algebra import add, mul, replace_part, tidied
 from .keyed import bins, has_bins, solved
@@ -59,6 +60,9 @@ def fuse(program: Program, node: Attend, wanted: Collection[str] | None = None, 
     if node.empty == "uniform" and (node.posts or len(node.maps) != 1 or node.emits):
         text = "rows without a key that give equal weights are not fused where more than one map of weights depends on that"
         raise AttnUnsupportedError(text, node.span)
+    for expr in (e for whole in exprs_of(node) for e in walk(whole)):
+        if isinstance(expr, Apply) and expr.op in ("floordiv", "mod") and kind_of(expr) != "int":
+            raise AttnUnsupportedError(f"'{OPS[expr.op].infix}' of numbers that are not whole is not fused", node.span)
     return _Builder(program, node, wanted, taken).run()
 
 

@@ -64,6 +64,8 @@ class Algebra:
         return term(expr)
 
     def _apply(self, expr: Expr, op: str, args: tuple[Expr, ...]) -> Linear:
+        if op in ("floordiv", "exact", "cdiv", "mod") and not self.divides(args[1]):
+            return term(expr)
         match op:
             case "add":
                 return self.linear(args[0]) + self.linear(args[1])
@@ -157,6 +159,11 @@ class Algebra:
         """The least value as far as numbers tell, minus infinity when they do not."""
         low, _ = self.known(lin)
         return float("-inf") if low is None else low
+
+    def divides(self, by: Expr) -> bool:
+        """Whether a divisor is not 0: a number, one of sizes, which calls check, one of the kernel's own, or at least 1."""
+        own = (isinstance(e, Apply | Const | Size) or (isinstance(e, Read) and "." in e.source) for e in walk(by))
+        return all(own) or self.least(self.linear(by)) >= 1
 
     def limit(self, axis: str) -> Linear:
         """The last position of an axis."""

@@ -63,7 +63,7 @@ def _at_most(alg: Algebra, t: Expr, bound: Linear, axis: str) -> Half | None:
     match t:
         case Index():
             return Half(hi=(bound,))
-        case Apply("floordiv", (x, d)) if axis not in axes_of(d) and alg.least(alg.linear(d)) >= 0:
+        case Apply("floordiv", (x, d)) if axis not in axes_of(d) and alg.divides(d) and alg.least(alg.linear(d)) >= 0:
             by = alg.linear(d)
             return isolate(alg, alg.product(bound, by) + by - 1 - alg.linear(x), axis)
         case Apply("pow", (x, Const(2))):
@@ -83,7 +83,7 @@ def _at_least(alg: Algebra, t: Expr, bound: Linear, axis: str) -> Half | None:
     match t:
         case Index():
             return Half(lo=(bound,))
-        case Apply("floordiv", (x, d)) if axis not in axes_of(d) and alg.least(alg.linear(d)) >= 0:
+        case Apply("floordiv", (x, d)) if axis not in axes_of(d) and alg.divides(d) and alg.least(alg.linear(d)) >= 0:
             return isolate(alg, alg.linear(x) - alg.product(bound, alg.linear(d)), axis)
         case Apply("mul", args):
             return _scaled(alg, args, bound, axis, False)
@@ -166,7 +166,7 @@ def _direction(alg: Algebra, t: Expr, axis: str) -> int | None:
     match t:
         case Index():
             return 1
-        case Apply("floordiv", (x, d)) if axis not in axes_of(d) and alg.least(alg.linear(d)) >= 0:
+        case Apply("floordiv", (x, d)) if axis not in axes_of(d) and alg.divides(d) and alg.least(alg.linear(d)) >= 0:
             return ways((x,))
         case Apply("min" | "max", args):
             return ways(args)

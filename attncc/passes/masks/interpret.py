@@ -13,6 +13,7 @@ from itertools import product
 
 from ...errors import AttnInternalError
 from ...ir.expr import Apply, Const, Expr, Index, Read, Size
+from ...ir.sizes import WHOLE
 from .plan import Let, MaskPlan, Statement, Walk
 from .tiles import Cursor, Loops, loops
 
@@ -25,10 +26,10 @@ Names = dict[str, int]
 Code = Callable[[Names], int]
 
 _OPS: dict[str, Callable[..., int]] = {
-    "add": operator.add, "sub": operator.sub, "mul": operator.mul, "floordiv": operator.floordiv, "exact": operator.floordiv,
-    "mod": operator.mod, "neg": operator.neg, "pow": operator.pow, "min": min, "max": max, "abs": abs, "not": operator.not_,
+    "add": operator.add, "sub": operator.sub, "mul": operator.mul, **WHOLE, "exact": WHOLE["floordiv"], "neg": operator.neg,
+    "pow": operator.pow, "min": min, "max": max, "abs": abs, "not": operator.not_,
     "eq": operator.eq, "ne": operator.ne, "le": operator.le, "lt": operator.lt, "ge": operator.ge, "gt": operator.gt,
-    "cdiv": lambda a, b: -(-a // b), "sign": lambda a: (a > 0) - (a < 0), "isqrt": lambda a: math.isqrt(max(a, 0)),
+    "sign": lambda a: (a > 0) - (a < 0), "isqrt": lambda a: math.isqrt(max(a, 0)),
     "floor": int, "ceil": int, "round": int, "to_int": int, "stop_grad": int,
 }  # fmt: skip
 

@@ -59,7 +59,7 @@ def _term(box: Box, t: Expr, up: bool) -> Linear | None:
     if not box.moves(t):
         return None if alg.reads_data(t) else term(t)
     match t:
-        case Apply("floordiv", (x, d)) if not box.moves(d) and alg.least(alg.linear(d)) >= 0:
+        case Apply("floordiv", (x, d)) if not box.moves(d) and alg.divides(d) and alg.least(alg.linear(d)) >= 0:
             inner = _of(box, x, up)
             return None if inner is None else alg.floordiv(inner, alg.linear(d))
         case Apply("mod", (x, Const(int() as period))) if period > 0:

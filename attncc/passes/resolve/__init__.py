@@ -20,3 +20,5 @@ Everything static happens here: overloads, families, bundles, absence, packs, pr
     outputs.py       outputs; finish.py: dropping what no output needs
     program.py       the whole
 """
+
+from . import calls, reads  # noqa: F401  both register how their syntax nodes are resolved

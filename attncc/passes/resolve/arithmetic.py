@@ -124,6 +124,9 @@ def check_kinds(op: str, args: tuple[Expr, ...], span: Span) -> None:
                 )
     elif op in ("le", "lt", "ge", "gt", "min", "max", "floor", "ceil", "mod", "floordiv") and "complex" in kinds:
         raise AttnTypeError(f"'{label}' is not defined for complex values", span, "use real(x), imag(x) or abs(x)")
+    elif op in ("cdiv", "isqrt") and (other := next((k for k in kinds if k not in ("int", "bool")), "")):
+        help = "ceil(x / y)" if op == "cdiv" else "floor(sqrt(x))"
+        raise AttnTypeError(f"'{label}' is of whole numbers, found a value of kind {other}", span, help)
     elif op == "where" and kinds[0] != "bool":
         raise AttnTypeError(f"the first argument of 'where' must be a condition, found a value of kind {kinds[0]}", span)
     elif op == "complex" and "complex" in kinds:

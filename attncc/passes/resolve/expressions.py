@@ -175,6 +175,8 @@ def _(node: tree.Binary, scope: Scope) -> Value:
         return right if right == (op == "or") else _truth(left, op, node.left.span)
     if op == "div" and scope.integral and _whole(scope, left) and _whole(scope, right):
         op = "exact"
+        if not scope.sizing and _varies(left, right):
+            raise AttnTypeError("a position is an integer, and '/' may leave a fraction", node.span, "write 'div' to round down")
     return make(scope, op, node.span, left, right)
 
 
@@ -184,6 +186,14 @@ def _truth(v: Value, op: str, span: Span) -> Value:
         if not isinstance(one, bool | Absent) and not (isinstance(one, EXPR_TYPES) and kind_of(one) == "bool"):
             raise AttnTypeError(f"'{op}' needs conditions, found {describe(one)}", span, "compare it first, e.g. 'x != 0'")
     return v
+
+
+def _varies(*values: Value) -> bool:
+    """Whether one of some whole numbers differs from position to position."""
+    return any(
+        _varies(*v.items) if isinstance(v, PackOf) else isinstance(v, AxisRef) or (isinstance(v, EXPR_TYPES) and bool(axes_of(v)))
+        for v in values
+    )
 
 
 def _whole(scope: Scope, v: Value) -> bool:
@@ -200,7 +210,8 @@ def _whole(scope: Scope, v: Value) -> bool:
 
 @value.register
 def _(node: tree.Compare, scope: Scope) -> Value:
-    values = [value(x, scope) for x in node.operands]
+    with scope.mode(integral=False):
+        values = [value(x, scope) for x in node.operands]
     out: Value = None
     for op, left, right in zip(node.ops, values, values[1:], strict=False):
         part = _contains(scope, left, right, node.span) if op == "in" else make(scope, COMPARE[op], node.span, left, right)

@@ -43,14 +43,18 @@ def fold(scope: Scope, node: tree.Fold) -> None:
         del scope.builder.blocks[-1][mark[0] :], scope.builder.checks[mark[3] :]
         scope.names, scope.assigned = mark[1], mark[2]
         if not isinstance(steps, list):
-            raise AttnTypeError(
-                str(reason), node.span, "keep the axes and kinds of carried values the same at every step"
-            ) from None
+            raise AttnTypeError(str(reason), node.span, reason.help) from None
         _unroll(scope, node, steps)
 
 
 class _NotALoop(Exception):
     """The steps differ in a way that only unrolling can express."""
+
+    help = "keep the axes and kinds of carried values the same at every step"
+
+
+class _OfPairs(_NotALoop):
+    help = "let the fold run over a few whole numbers, so that it is written out"
 
 
 def _steps(scope: Scope, node: tree.Fold) -> list[Any] | tuple[Value, Value, Value]:
@@ -148,10 +152,15 @@ def _loop(scope: Scope, node: tree.Fold, bounds: tuple[Value, Value, Value]) -> 
         if not isinstance(first, EXPR_TYPES) and not isinstance(first, bool | int | float):
             raise _NotALoop(f"'{name}' is not a tensor or a number")
         e = to_expr(scope, first, node.span)
+        if scope.is_local(e):
+            raise _OfPairs(f"'{name}' depends on pair values of an attend, which no loop carries")
         shapes[name] = (axes_of(e), kind_of(e))
     outer = dict(scope.names), set(scope.assigned), set(scope.carried)
     for _ in range(4):
         block, names, results = _body(scope, node, carried, shapes, outer)
+        for name, e in results.items():
+            if scope.is_local(e):
+                raise _OfPairs(f"'{name}' depends on pair values of an attend, which no loop carries")
         grown = {
             n: (tuple(dict.fromkeys((*[a for a in axes_of(results[n]) if a not in shapes[n][0]], *shapes[n][0]))),
                 widest([shapes[n][1], kind_of(results[n])]))

@@ -36,7 +36,13 @@ def elementwise(scope: Scope, use: Use) -> Value:
         return out
     assert op.arity is not None
     use.count(op.arity)
-    return make(scope, op.name, use.span, *(value(a, scope) for a in use.args))
+    with scope.mode(integral=scope.integral and (op.result != "float" and op.name not in ROUNDS)):
+        args = [value(a, scope) for a in use.args]
+    return make(scope, op.name, use.span, *args)
+
+
+ROUNDS = frozenset({"floor", "ceil", "round", "to_int", "isnan"})
+"""Functions of a float: in a position or a size too, '/' in their arguments is the division of numbers."""
 
 
 ALIASES = {"float": "to_float", "int": "to_int"}

@@ -9,7 +9,6 @@ from typing import Any
 from ...errors import AttnAbsentError, AttnNameError, AttnTypeError, Source, Span
 from ...ir.nodes import Input, Program
 from ...language import tree
-from . import calls, reads  # noqa: F401  both register how their syntax nodes are resolved
 from .budget import MAX_DIMS
 from .declared import absent_axes, check_known, is_on
 from .finish import finish

@@ -135,7 +135,8 @@ def target_axes(scope: Scope, dims: tuple[tree.Dim, ...]) -> list[AxisRef]:
 def settle(scope: Scope, name: str, e: Expr, axes: tuple[str, ...] | None, span: Span, like: tuple[str, ...] = ()) -> Expr:
     """Make an assigned expression a value of the program, checking the axes on its left, or else ordering its axes as in `like`.
 
-    What costs nothing to compute again stays an expression: plain references, arithmetic on positions and sizes, conditions.
+    What costs nothing to compute again stays an expression: plain references, arithmetic on positions and sizes, conditions. So does
+    what a definition makes of the pair values of an attend: those are never stored.
     """
     free = axes_of(e)
     if axes is not None:
@@ -146,10 +147,10 @@ def settle(scope: Scope, name: str, e: Expr, axes: tuple[str, ...] | None, span:
                 f"add the axis on the left, or reduce it: sum[{extra[0]}](...)",
             )  # fmt: skip
         axes = (*[a for a in scope.lifted if a in free and a not in axes], *axes)
-        if axes == free and is_plain(e):
+        if scope.is_local(e) or (axes == free and is_plain(e)):
             return e
         return scope.builder.assign(name, e, axes, span)
-    if is_plain(e) or is_cheap(e):
+    if scope.is_local(e) or is_plain(e) or is_cheap(e):
         return e
     order = tuple(sorted(free, key=lambda a: like.index(a) if a in like else -1))
     return scope.builder.assign(name, e, order, span)

@@ -227,7 +227,7 @@ INLINE real min_lanes(vreal x)
     return out;
 }
 
-/* Integers: division that rounds down; 0 by 0, so that a lane nobody reads cannot trap. */
+/* Integers: division that rounds down, with the language's results for a divisor of 0: 0, and a for the rest. */
 INLINE long floor_div(long a, long b)
 {
     if (b == 0 || b == -1) return b == 0 ? 0 : -a;

@@ -1,0 +1,89 @@
+"""Definitions beside kernels, as PyTorch text for a module of its own: pointwise, of values that kernels leave.
+
+What an emit makes of its sums, such as a histogram divided by how many pairs it has, is a pass over few numbers. Every operand is
+brought to the axes of the definition, in their order, where a missing one has size 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from attncc.errors import AttnUnsupportedError
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, kind_of
+from attncc.ir.nodes import Assign
+
+_INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "eq": "==", "ne": "!=", "le": "<=", "lt": "<", "ge": ">=", "gt": ">",
+    "and": "&", "or": "|",
+}  # fmt: skip
+_FUNCTIONS = {
+    name: f"torch.{name}"
+    for name in (
+        "exp", "exp2", "expm1", "log", "log2", "log1p", "sqrt", "rsqrt", "abs", "sign", "sin", "cos", "tanh", "sigmoid", "relu", "erf",
+        "floor", "ceil", "round", "isnan",
+    )
+} | {"not": "torch.logical_not"}  # fmt: skip
+_SAME = ("to_float", "to_int", "stop_grad")
+
+
+class Beside:
+    """Texts of definitions. tensor, size: names of tensors and of sizes; arrays: the axes of every value; place: text of a device."""
+
+    def __init__(
+        self, tensor: Callable[[str], str], size: Callable[[str], str], arrays: Mapping[str, tuple[str, ...]], place: str
+    ) -> None:
+        self.tensor, self.size, self.arrays, self.place = tensor, size, arrays, place
+
+    def line(self, node: Assign) -> str:
+        """The definition as an assignment, in the type of the outputs. Raises AttnUnsupportedError for one that is not pointwise."""
+        text = self._text(node.expr, node)
+        shape = ", ".join(map(self.size, node.axes))
+        return f"    {self.tensor(node.name)} = ({text}).expand({shape}).to(dtype)"
+
+    def _text(self, expr: Expr, node: Assign) -> str:
+        match expr:
+            case Const(value):
+                return f'float("{value}")' if value in (float("inf"), float("-inf")) or value != value else repr(value)
+            case Size(axis):
+                return self.size(axis)
+            case Index(axis) if axis in node.axes:
+                shape = ", ".join("-1" if a == axis else "1" for a in node.axes)
+                return f"torch.arange({self.size(axis)}, device={self.place}).reshape({shape})"
+            case Read(source, index, _, None) if all(isinstance(i, Index) for i in index):
+                return self._read(source, tuple(i.axis for i in index if isinstance(i, Index)), node)
+            case Apply(op, (a,)) if op in _SAME:
+                return self._text(a, node)
+            case Apply("neg", (a,)):
+                return f"(-{self._text(a, node)})"
+            case Apply("where", (c, a, b)):
+                return f"torch.where({', '.join(self._text(x, node) for x in (c, a, b))})"
+            case Apply("min" | "max" as op, (a, b)):
+                return self._extreme(op, a, b, node)
+            case Apply(op, (a, b)) if op in _INFIX:
+                return f"({self._text(a, node)} {_INFIX[op]} {self._text(b, node)})"
+            case Apply(op, (a,)) if op in _FUNCTIONS and kind_of(a) != "complex":
+                return f"{_FUNCTIONS[op]}({self._text(a, node)})"
+        raise self._refused(node)
+
+    def _extreme(self, op: str, a: Expr, b: Expr, node: Assign) -> str:
+        left, right = self._text(a, node), self._text(b, node)
+        if isinstance(a, Const | Size) or isinstance(b, Const | Size):
+            left, right = (right, left) if isinstance(a, Const | Size) else (left, right)
+            return f"torch.clamp({left}, {'min' if op == 'max' else 'max'}={right})"
+        return f"torch.{op}imum({left}, {right})"
+
+    def _read(self, source: str, axes: tuple[str, ...], node: Assign) -> str:
+        own = [a for a in node.axes if a in axes]
+        if len(set(axes)) != len(axes) or set(axes) != set(own) or len(axes) != len(self.arrays.get(source, ())):
+            raise self._refused(node)
+        text = self.tensor(source)
+        order = [axes.index(a) for a in own]
+        text += f".permute({', '.join(map(str, order))})" if order != sorted(order) else ""
+        return text + (f"[{', '.join(':' if a in axes else 'None' for a in node.axes)}]" if own != list(node.axes) else "")
+
+    @staticmethod
+    def _refused(node: Assign) -> AttnUnsupportedError:
+        return AttnUnsupportedError(
+            f"{node.name} runs on PyTorch beside the kernels and is not pointwise, so there is no self-contained module", node.span,
+            "ask for fewer outputs",
+        )  # fmt: skip
