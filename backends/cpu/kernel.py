@@ -375,7 +375,7 @@ class KernelPrinter(Asks):
                 self.line(f"const long from = {self.first(self.owner.axes[0])} + strip * STRIP;")
             self.line(f"const long lanes = least(STRIP, {self.all_count(self.owner.name)} - strip * STRIP);")
             self.parts(stmts)
-            self.spans = self._spans()
+            self.spans = self.spans_here()
             for step in steps:
                 if isinstance(step, list):
                     self.lane_loop(step, self.owner.name, stored)
@@ -383,38 +383,6 @@ class KernelPrinter(Asks):
                     self._call(step)
             self.spans = None
         self.in_strip = False
-
-    def _spans(self) -> tuple[str, str] | None:
-        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end."""
-        if self.narrow is None:
-            return None
-        dim = self.dims[self.narrow.dim]
-        axis, inner = dim.axes[0], " * ".join(self.extent(a) for a in dim.axes[1:])
-        begin, end, low, high = (self.names.fresh(name) for name in ("begin", "end", "low", "high"))
-        some = self.names.fresh("some_keys")
-        if not self.narrow.whole:
-            self.line(f"long {some} = 0;")
-        self.line(f"long {begin}[STRIP / LANES_COUNT], {end}[STRIP / LANES_COUNT];")
-        self.lane_dim, self.lane_at = self.owner.name, "v"
-        with self.inside(), self.block("for (long v = 0; v < lanes; v += LANES)"):
-            self.show([b.at for b in self.narrow.bounds], self.owner.name, vector=True)
-            self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
-            for bound in self.narrow.bounds:
-                code = self.printer.lanes(bound.at, "int")
-                if bound.low:
-                    self.line(f"{low} = most({low}, least_lane({code}) - {self.first(axis)});")
-                else:
-                    self.line(f"{high} = least({high}, greatest_lane({code}) - {self.first(axis)} + 1);")
-            times = f" * {inner}" if inner else ""
-            self.line(f"{low} = least({low}, {self.extent(axis)});")
-            self.line(f"{begin}[v / LANES] = {low}{times};")
-            self.line(f"{end}[v / LANES] = most({low}, {high}){times};")
-            if not self.narrow.whole:
-                self.line(f"{some} += {end}[v / LANES] - {begin}[v / LANES];")
-        if not self.narrow.whole:
-            self.line(f"if ({some} == 0) continue;")
-        self.lane_dim = self.lane_at = ""
-        return begin, end
 
     def _call(self, stmt: Stmt) -> None:
         match stmt:

@@ -80,6 +80,38 @@ class Products(Groups):
         """What the rows of a vector admit of a loop's tiles."""
         return narrow(loop, self.dims[loop.dim], self.owner.name, self.values, self.rounds)
 
+    def spans_here(self) -> tuple[str, str] | None:
+        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end."""
+        if self.narrow is None:
+            return None
+        dim = self.dims[self.narrow.dim]
+        axis, inner = dim.axes[0], " * ".join(self.extent(a) for a in dim.axes[1:])
+        begin, end, low, high = (self.names.fresh(name) for name in ("begin", "end", "low", "high"))
+        some = self.names.fresh("some_keys")
+        if not self.narrow.whole:
+            self.line(f"long {some} = 0;")
+        self.line(f"long {begin}[STRIP / LANES_COUNT], {end}[STRIP / LANES_COUNT];")
+        self.lane_dim, self.lane_at = self.owner.name, "v"
+        with self.inside(), self.block("for (long v = 0; v < lanes; v += LANES)"):
+            self.show([b.at for b in self.narrow.bounds], self.owner.name, vector=True)
+            self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
+            for bound in self.narrow.bounds:
+                code = self.printer.lanes(bound.at, "int")
+                if bound.low:
+                    self.line(f"{low} = most({low}, least_lane({code}) - {self.first(axis)});")
+                else:
+                    self.line(f"{high} = least({high}, greatest_lane({code}) - {self.first(axis)} + 1);")
+            times = f" * {inner}" if inner else ""
+            self.line(f"{low} = least({low}, {self.extent(axis)});")
+            self.line(f"{begin}[v / LANES] = {low}{times};")
+            self.line(f"{end}[v / LANES] = most({low}, {high}){times};")
+            if not self.narrow.whole:
+                self.line(f"{some} += {end}[v / LANES] - {begin}[v / LANES];")
+        if not self.narrow.whole:
+            self.line(f"if ({some} == 0) continue;")
+        self.lane_dim = self.lane_at = ""
+        return begin, end
+
     def _within(self, parts: list[str], asked: str, rows: bool) -> None:
         """A product of which each vector of the owner's rows needs a span alone: of the result's rows, or of what is summed over.
         asked: the operand that asks for more on the way."""
