@@ -255,7 +255,7 @@ class Program:
     sweep: "" or `forward` or `reverse`: the owner's tiles at one grid position run one after the other in this order, and the
     accumulators that `carry` starts live from one tile to the next.
     made: axes that no array has, with their sizes.
-    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`, `apply`.
+    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`, `apply`, `grouped`.
     notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
     of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis. Beside it they have
     those of `made` in the grid: what they hold along both is summed by the caller. most: the most shares that memory allows (None: as
