@@ -116,7 +116,8 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """`out[dims] = sum over the dim `over` of a * b`, in the accumulation type; with `into`, added to that accumulator.
+    """`out[dims] = sum over the dim `over` of a * b`, in the accumulation type; with `into`, added to that accumulator. start: a value
+    with fewer dims that `out` starts from instead of 0, where a printer puts one there.
 
     An operand in the accumulation type is rounded to the other's element type (b's when both are), as `cast` says.
     """
@@ -128,6 +129,7 @@ class Dot:
     out: str = ""
     into: str = ""
     cast: str = ""
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
