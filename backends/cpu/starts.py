@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from attncc.ir.expr import Apply, Const, Expr, Read, children, kind_of, rebuild, walk
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, children, kind_of, rebuild, walk
 from attncc.tile.nodes import (
     Block,
     Dot,
@@ -137,14 +137,13 @@ class _Starter:
             return True
 
         for stmt in statements(tuple(body)):
-            if name in reads(stmt) and not isinstance(stmt, Block):
-                if not isinstance(stmt, Map | Set) or not uses(stmt.expr):
-                    return None
+            if name in reads(stmt) and not (isinstance(stmt, Map | Set) and uses(stmt.expr)):
+                return None
         return next(iter(found)) if len(found) == 1 else None
 
     def of(self, expr: Expr, dims: set[str], outside: bool) -> bool:
-        """Whether an expression is of numbers and of values with some dims at most; outside: those known before any loop."""
-        if kind_of(expr) != "float":
+        """Whether an expression is of numbers and of values with some dims at most, no positions; outside: those known before any loop."""
+        if kind_of(expr) != "float" or any(isinstance(e, Index) for e in walk(expr)):
             return False
         names = _sources(expr)
         known = {s.name for s in self.program.scalars} | set(self.top)
