@@ -74,7 +74,7 @@ class Products(Groups):
     def _start(self, start: str, rows: str) -> list[str]:
         """What a product's rows start from: an address, and a step from one row to the next."""
         if not start:
-            return ["&nothing", "0"]
+            return ["&NOTHING", "0"]
         home = self.homes[start]
         return [f"&{home.code}", "0"] if home.form == "scalar" else [home.code, home.steps[rows]]
 

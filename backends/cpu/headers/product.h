@@ -2,7 +2,7 @@
    k a_step] and n runs over one to three vectors. by may be 0, for 1. BLOCK rows of c are kept in registers. a is read one number at a
    time, so it may lie anywhere and needs no packing. */
 
-static const real nothing = 0; /* for products that start from 0, with step 0 */
+static const real NOTHING = 0; /* for products that start from 0, with step 0 */
 
 #define PRODUCT(name, ROWS, WIDE) \
     INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add, \
