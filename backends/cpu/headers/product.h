@@ -59,7 +59,7 @@ INLINE void product(const real *a, long a_row, long a_step, const real *b, long 
                     long depth, int add, const real *by, const real *start, long start_step)
 {
 #ifdef FEW_COLUMNS
-    if (a_row == 1 && start == &nothing && few_mixed(rows, columns, depth)) {
+    if (a_row == 1 && start == &NOTHING && few_mixed(rows, columns, depth)) {
         mixed(a, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
         return;
     }
@@ -90,7 +90,7 @@ INLINE void turned_product(const real *columns_of_b, const real *a, long a_row, 
         return;
     }
     dots(a, a_row, columns_of_b, c, c_row, rows, columns, depth);
-    for (long m = 0; start != &nothing && m < rows; ++m)
+    for (long m = 0; start != &NOTHING && m < rows; ++m)
         for (long n = 0; n < columns; ++n) c[m * c_row + n] += start[m * start_step];
 }
 #endif
