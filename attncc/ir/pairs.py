@@ -68,7 +68,8 @@ class Softmax:
     log(total)`.
 
     A row without an admitted pair has total 0 and lse -inf. guard: a value of the row that the scores are without; where it is -inf the
-    row is as one without an admitted pair, where it is inf or not a number, the total is not a number.
+    row is as one without an admitted pair, where it is inf or not a number, the total is not a number. whole: the score with such
+    values, where there are some; its derivatives are those of the score.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Softmax:
     total: str
     lse: str
     guard: Expr | None = None
+    whole: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
     softmax over j of (r_i + s_ij)  =  softmax over j of s_ij          lse_i = r_i + lse of s_ij
 
 |q|^2 in a squared distance is such a term, a bias of the query, a decay that is summed up to the query. What a pair pays for is the
-rest. Gradients follow: the term has one through the log-sum-exp alone.
+rest. Derivatives stay those of the whole score: what the term adds to them sums up to 0 over the keys of a row, but by rounding only
+where the rest is as small as the whole, which |k|^2 - 2 q k is not beside a distance.
 
 A squared distance max(|q|^2 + |k|^2 - 2 q k, 0) is clamped only against rounding: where points are close, the terms, which are
 rounded at |q|^2 eps, cancel to something that may be below 0, out of range for a root, and a weight exp(-d) above 1. Under a softmax
@@ -55,14 +56,14 @@ def without_row_terms(stage: PairStage, before: Mapping[str, Assign]) -> PairSta
         return stage
     guard = None if _shown(parts, keys, before) else parts.row
     lse = value(soft.lse)
-    whole: Expr = add(lse, parts.row)
+    whole: Expr = add(lse, Apply("stop_grad", (parts.row,)))
     if guard is not None:
         whole = Apply("where", (Apply("eq", (value(soft.total), Const(0.0))), lse, whole))
     used = {n for s in sums for t in s.terms for n in values_in(t.expr)} | values_in(parts.rest)
     return replace(
         stage,
         keys=(replace(keys, lets=_needed(keys, used)),),
-        softmax=replace(soft, score=parts.rest, guard=guard),
+        softmax=replace(soft, score=parts.rest, guard=guard, whole=soft.score),
         finals=tuple(replace(f, expr=replace_part(f.expr, lse, whole)) for f in stage.finals),
     )
 
