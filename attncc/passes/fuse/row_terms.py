@@ -8,10 +8,11 @@ where the rest is as small as the whole, which |k|^2 - 2 q k is not beside a dis
 
 A squared distance max(|q|^2 + |k|^2 - 2 q k, 0) is clamped only against rounding: where points are close, the terms, which are
 rounded at |q|^2 eps, cancel to something that may be below 0, out of range for a root, and a weight exp(-d) above 1. Under a softmax
-of the distance itself nothing can see that: weights are relative to the largest one anyway, and an error of |q|^2 eps of a
-difference of scores is there with the clamp too, on one side of 0. So it goes, and with it what kept |q|^2 from being a term of its
-own; the log-sum-exp may then be above the log of the number of keys, by rounding. The clamp stays where the distance is seen: as a
-value, inside another function, as an extreme.
+of the distance itself nothing sees that: weights are relative to the largest one anyway, and an error of |q|^2 eps of a difference
+of scores is there with the clamp too, on one side of 0. So it goes, and with it what kept |q|^2 from being a term of its own. What is
+given up is that a point is at distance 0 from itself to the last bit: a weight is off by |q|^2 eps / 2 s^2 of itself for every pair. The
+clamp stays, and the terms with it, where the distance is seen: as a value, inside another function, as an extreme, in a log-sum-exp
+that is asked for (or has a sink), which is near 0 where the points are, however large |q|^2 is.
 
 Terms are looked for in sums and differences, also of what all pairs of a position of the grid multiply (1 / sigma^2) where a product
 is among them, whose rounding is no better than theirs; other products of sums are left as they are, since a difference of tokens may
@@ -51,7 +52,8 @@ def without_row_terms(stage: PairStage, before: Mapping[str, Assign]) -> PairSta
     sums = (*stage.sums, *(k.sum for k in stage.keyed))
     if any(contains(with_values(t.expr, known), score) for s in sums for t in s.terms):
         return stage
-    parts = _Terms(stage, keys, before).parted(score)
+    seen = any(soft.lse in values_in(f.expr) for f in stage.finals)
+    parts = _Terms(stage, keys, {} if seen else before).parted(score)
     if parts.row is None or parts.rest is None:
         return stage
     guard = None if _shown(parts, keys, before) else parts.row
@@ -88,6 +90,8 @@ class _Parts:
 
 @dataclass(frozen=True)
 class _Terms:
+    """before: definitions by name, without which distances stay as they are."""
+
     stage: PairStage
     keys: Keys
     before: Mapping[str, Assign]
