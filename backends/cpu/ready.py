@@ -132,8 +132,8 @@ class _Preparer:
             case Set(acc, expr):
                 return replace(stmt, acc=old(acc), expr=text(expr))
             case Dot(a, b, _, dims, out, into):
-                a, b, into, start = old(a), old(b), old(into), old(stmt.start)
-                return replace(stmt, a=a, b=b, into=into, start=start, out=self.define(out, names, dims, "float") if out else "")
+                a, b, into, first = old(a), old(b), old(into), old(stmt.start)
+                return replace(stmt, a=a, b=b, into=into, start=first, out=self.define(out, names, dims, "float") if out else "")
             case Reduce(out, _, tile, _, dims):
                 tile = old(tile)
                 found = self.values[tile]
