@@ -9,9 +9,9 @@ from ..ir.expr import Apply, Expr, kind_of, sources_of, walk
 from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..passes.classify import query_axes
-from ..passes.differentiate import reads_of
+from ..passes.differentiate.script import reads_of
 from ..passes.digits import with_digits
-from ..passes.fuse import fuse
+from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
 from .definitions import runs
 from .flash import lower
