@@ -214,6 +214,12 @@ class Program:
                 return axis
         raise KeyError(name)
 
+    def __str__(self) -> str:
+        """The text that `attncc show` prints."""
+        from .printer import show
+
+        return show(self)
+
     def with_nodes(self, nodes: tuple[Node, ...]) -> Program:
         return replace(self, nodes=nodes)
 

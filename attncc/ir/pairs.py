@@ -67,13 +67,17 @@ class Softmax:
     """Weights `name = exp(score - m)` under the running maximum m over the keys of a row, their sum `total`, `lse = m +
     log(total)`.
 
-    A row without an admitted pair has total 0 and lse -inf.
+    A row without an admitted pair has total 0 and lse -inf. guard: a value of the row that the scores are without; where it is -inf the
+    row is as one without an admitted pair, where it is inf or not a number, the total is not a number. whole: the score with such
+    values, where there are some; its derivatives are those of the score.
     """
 
     name: str
     score: Expr
     total: str
     lse: str
+    guard: Expr | None = None
+    whole: Expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

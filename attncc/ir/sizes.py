@@ -111,10 +111,9 @@ def solve(program: Program, shapes: Mapping[str, Sequence[int]], data: Mapping[s
             raise AttnShapeError(f"input '{tensor.name}' is missing", tensor.span)
         shape = shapes[tensor.name]
         if len(shape) != len(tensor.dims):
-            raise AttnShapeError(
-                f"'{tensor.name}' has {len(shape)} dims {tuple(shape)}, expected {len(tensor.dims)}: [{dims_text(tensor)}]",
-                tensor.span,
-            )
+            found = f"{len(shape)} dim{'s' * (len(shape) != 1)} {tuple(shape)}"
+            expected = f"{len(tensor.dims)}: [{dims_text(tensor)}]"
+            raise AttnShapeError(f"'{tensor.name}' has {found}, expected {expected}", tensor.span)
 
     def reads(entry: Read) -> int:
         return _entry(entry, program, data, sizes)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..ir.expr import Apply, Const, Expr, Index, Read, Size, axes_of, conjoin, rebuild, substitute, walk
-from ..ir.pairs import Keyed, Keys, PairStage, Product, Sum, Term
+from ..ir.pairs import Keyed, Keys, PairStage, Product, Softmax, Sum, Term
 from ..passes.masks import MaskPlan, analyse
 from .lists import by_data
 
@@ -99,11 +99,16 @@ def split_stage(stage: PairStage, of: Dilation) -> PairStage:
         grid=(*stage.grid, *(of.groups[s.row] for s in of.plan.splits)),
         rows=tuple(map(of.axis, stage.rows)),
         keys=(new,),
-        softmax=None if stage.softmax is None else replace(stage.softmax, score=of.placed(stage.softmax.score)),
+        softmax=None if stage.softmax is None else _split_softmax(stage.softmax, of),
         sums=split_sums(stage.sums, of),
         finals=tuple(replace(f, expr=of.placed(f.expr)) for f in stage.finals),
         keyed=tuple(Keyed(k.sum, k.axes, tuple(of.placed(x) for x in k.index)) for k in stage.keyed),
     )
+
+
+def _split_softmax(softmax: Softmax, of: Dilation) -> Softmax:
+    guard = None if softmax.guard is None else of.placed(softmax.guard)
+    return replace(softmax, score=of.placed(softmax.score), guard=guard)
 
 
 def inside_rows(sums: tuple[Sum, ...], rows: tuple[str, ...]) -> tuple[Sum, ...]:

@@ -220,6 +220,8 @@ class Flash:
         if stage.softmax:
             total, lse = stage.softmax.total, stage.softmax.lse
             place.define(total, (owner,), end)
+            if stage.softmax.guard is not None:
+                end.body.append(Set(total, _guarded(value(total), place.expr(stage.softmax.guard, end))))
             shift: Expr = value(self.shift) if self.bound is None else Const(self.bound)
             log = Apply("add", (shift, Apply("log2", (value(total),))))
             base = place.name(f"{lse}_base2")
@@ -247,6 +249,13 @@ class Flash:
             stores.append(Store(final.name, tuple(self.position(a) for a in final.axes), name, dims))
             stored[final.name] = stage_value(name)
         end.body += stores  # a value lives until it is stored, and strips of rows are stored last
+
+
+def _guarded(total: Expr, guard: Expr) -> Expr:
+    """The total of a row whose scores lack a term: 0 stays 0, a term of -inf makes it 0, inf and what is not a number show."""
+    shown = Apply("add", (total, Apply("sub", (guard, guard))))
+    kept = Apply("where", (Apply("eq", (guard, MINUS_INF)), Apply("mul", (total, Const(0.0))), shown))
+    return Apply("where", (Apply("eq", (total, Const(0.0))), total, kept))
 
 
 def _names(stage: PairStage, arrays: Mapping[str, tuple[str, ...]], more: tuple[Sum, ...]) -> set[str]:

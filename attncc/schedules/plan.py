@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from ..errors import AttnUnsupportedError
-from ..ir.expr import Apply, Expr, kind_of, walk
+from ..ir.expr import Apply, Expr, kind_of, sources_of, walk
 from ..ir.graph import live, trim
 from ..ir.nodes import Assign, Attend, Node, Program, Value, values_of
 from ..passes.classify import query_axes
+from ..passes.differentiate.script import reads_of
 from ..passes.digits import with_digits
-from ..passes.fuse import fuse
+from ..passes.fuse import Fusion, fuse
 from ..tile.nodes import Program as Tiles
 from .definitions import runs
 from .flash import lower
@@ -111,10 +112,10 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
     acc = set(fusion.acc)
     features = {p.over for stage in fusion.stages for k in stage.keys for p in k.products}
     features |= {x.feature for stage in fusion.stages for x in stage.sums if x.feature}
-    before = fusion.before
+    before = _needed(fusion)
     definitions: tuple[Tiles, ...] = ()
     try:
-        definitions = tuple(lower_definition(a, known, features, acc) for a in fusion.before)
+        definitions = tuple(lower_definition(a, known, features, acc) for a in before)
         before = ()
     except AttnUnsupportedError:
         definitions = ()
@@ -146,6 +147,17 @@ def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]
         fusion,
         grouped=shared,
     )
+
+
+def _needed(fusion: Fusion) -> tuple[Assign, ...]:
+    """The definitions before an attend that its stages and what follows them read."""
+    read = {n for stage in fusion.stages for n in reads_of(stage)} | {n for a in fusion.after for n in sources_of(a.expr)}
+    out: list[Assign] = []
+    for a in reversed(fusion.before):
+        if a.name in read:
+            out.insert(0, a)
+            read |= set(sources_of(a.expr))
+    return tuple(out)
 
 
 def equal_sizes(program: Program) -> dict[str, Expr]:

@@ -116,7 +116,8 @@ class Set:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """`out[dims] = sum over the dim `over` of a * b`, in the accumulation type; with `into`, added to that accumulator.
+    """`out[dims] = sum over the dim `over` of a * b`, in the accumulation type; with `into`, added to that accumulator. start: a value
+    with fewer dims that `out` starts from instead of 0, where a printer puts one there.
 
     An operand in the accumulation type is rounded to the other's element type (b's when both are), as `cast` says.
     """
@@ -128,6 +129,7 @@ class Dot:
     out: str = ""
     into: str = ""
     cast: str = ""
+    start: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +259,7 @@ class Program:
     sweep: "" or `forward` or `reverse`: the owner's tiles at one grid position run one after the other in this order, and the
     accumulators that `carry` starts live from one tile to the next.
     made: axes that no array has, with their sizes.
-    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`, `apply`.
+    kind: "" or what a schedule made it for, for a target's table of tile sizes: `chunks`, `totals`, `apply`, `grouped`.
     notes: what was decided and why, one sentence each. shares: "" or the grid axis whose positions share out the owner's tiles; tiles
     of one share run one after the other, so what they add to is theirs alone: args of role `sum` have that axis. Beside it they have
     those of `made` in the grid: what they hold along both is summed by the caller. most: the most shares that memory allows (None: as

@@ -24,7 +24,12 @@ def fold(program: Program) -> Program:
     Not where a pair's value is stored as the greatest or least of its row, or compared with one that was: the owner's operand is
     another one in the next kernel, so the same pair's value would be rounded in another way there.
     """
-    return program if any(map(_same, _outside(program.body))) else _Folder(program).run()
+    return program if same_everywhere(program.body) else _Folder(program).run()
+
+
+def same_everywhere(body: Sequence[Stmt]) -> bool:
+    """Whether some value of pairs is the same in every kernel, to the last bit."""
+    return any(map(_same, _outside(body)))
 
 
 def _outside(body: Sequence[Stmt]) -> Iterator[Stmt]:

@@ -33,6 +33,7 @@ from .memory import BFLOAT16
 from .printed import Kernel
 from .ready import deep_reads, prepare, reads
 from .sharing import Rescaled, split
+from .starts import start
 
 
 def print_kernel(program: Program, features: dict[str, int], bits: int, element: int, name: str = "") -> Kernel:
@@ -42,7 +43,7 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     Raises AttnUnsupportedError for what the printer cannot do.
     """
     program, by_rows = split(program)
-    program = program if element == BFLOAT16 else fold(program)  # a folded factor would be rounded
+    program = program if element == BFLOAT16 else fold(start(program))  # a folded factor would be rounded
     return KernelPrinter(prepare(program), features, bits, element, name or program.name, by_rows).kernel()
 
 

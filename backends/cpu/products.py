@@ -61,6 +61,7 @@ class Products(Groups):
         parts = [one.code, one.steps[rows], one.steps[stmt.over], two.code, two.steps[stmt.over], three.code, three.steps[rows]]
         parts += [self.count(rows), self.count(lanes), self.count(stmt.over)]
         parts += ["1" if stmt.into else "strip > 0" if owner == stmt.over else "0", by]
+        parts += self._start(stmt.start, rows)
         ahead = bool(stmt.out) and a in self.asked and rows == self.asked_dim
         if self.spans is not None and self.narrow is not None and self.narrow.dim in (rows, stmt.over) and lanes == owner:
             self._within(parts, a if ahead else "", rows == self.narrow.dim)
@@ -69,6 +70,7 @@ class Products(Groups):
             if ahead:
                 self._ask("", "0", self.count(rows))
                 self.asked = {}
+            parts = parts[:-2]
             name = "stored_product" if one.kind == "element" else "rounded_product"
             self.line(f"{name}({', '.join([*parts, *self._held(a, rows, stmt.over)])});")
         elif ahead:
@@ -119,7 +121,7 @@ class Products(Groups):
         if not rows:
             self.line(f"product_within({', '.join([*parts[:9], parts[11]])}, {spans});")
             return
-        count, call = parts[7], ", ".join([*parts[:7], "{}", "{}", *parts[8:10], spans])
+        count, call = parts[7], ", ".join([*parts[:7], "{}", "{}", *parts[8:10], *parts[12:14], spans])
         if not asked:
             self.line(f"product_of_spans({call.format('0', count)});")
             return
@@ -129,9 +131,16 @@ class Products(Groups):
             self.line(f"product_of_spans({call.format('part', 'part + some')});")
         self.asked = {}
 
+    def _start(self, start: str, rows: str) -> list[str]:
+        """What a product's rows start from: an address, and a step from one row to the next."""
+        if not start:
+            return ["&NOTHING", "0"]
+        home = self.homes[start]
+        return [f"&{home.code}", "0"] if home.form == "scalar" else [home.code, home.steps[rows]]
+
     def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
         """A product a few rows at a time, which asks for what comes after it in between."""
-        count, (_, _, step, b, b_step, _, _, _, columns, depth, add, by) = self.count(rows), arguments
+        count, (_, _, step, b, b_step, _, _, _, columns, depth, add, by, _, _) = self.count(rows), arguments
         plain = (add, by) == ("0", "0") and takes_few(self.program) and self._in_any_order()
         turned = self.names.fresh("columns")
         if plain:
@@ -143,8 +152,10 @@ class Products(Groups):
             arguments[0] += f" + part * {arguments[1]}"
             arguments[5] += f" + part * {arguments[6]}"
             arguments[7] = "some"
+            if arguments[-1] != "0":
+                arguments[-2] += f" + part * {arguments[-1]}"
             if plain:
-                self.line(f"turned_product({', '.join([turned, *arguments[:-2]])});")
+                self.line(f"turned_product({', '.join([turned, *arguments[:-4], *arguments[-2:]])});")
             else:
                 self.line(f"product({', '.join(arguments)});")
         if plain:

@@ -133,8 +133,8 @@ class _Preparer:
             case Set(acc, expr):
                 return replace(stmt, acc=old(acc), expr=text(expr))
             case Dot(a, b, _, dims, out, into):
-                a, b, into = old(a), old(b), old(into)
-                return replace(stmt, a=a, b=b, into=into, out=self.define(out, names, dims, "float") if out else "")
+                a, b, into, first = old(a), old(b), old(into), old(stmt.start)
+                return replace(stmt, a=a, b=b, into=into, start=first, out=self.define(out, names, dims, "float") if out else "")
             case Reduce(out, _, tile, _, dims):
                 tile = old(tile)
                 found = self.values[tile]
@@ -223,8 +223,8 @@ def reads(stmt: Stmt | Rescaled) -> set[str]:
             return _names(expr)
         case Set(_, expr):
             return _names(expr)
-        case Dot(a, b, into=into):
-            return {a, b, into} - {""}
+        case Dot(a, b, into=into, start=start):
+            return {a, b, into, start} - {""}
         case Rescaled(dot, by):
             return {dot.a, dot.b, dot.into, by}
         case Reduce(tile=tile):

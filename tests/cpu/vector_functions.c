@@ -9,7 +9,11 @@
         for (long n = 0; n < count; n += LANES) store_any(to + n, v##name(load_any(from + n))); \
     }
 
+/* 1 / (1 + 2^x), as it is printed. */
+INLINE vreal vlogistic(vreal x) { return vinverse(splat(R(1.0)) + vexp2(x)); }
+
 OVER(exp2)
+OVER(logistic)
 OVER(exp)
 OVER(log)
 OVER(log2)

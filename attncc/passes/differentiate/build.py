@@ -24,9 +24,9 @@ from ...ir.nodes import Assign, Attend
 from ...ir.pairs import Final, PairStage, Part, Product, Sum, value, value_name, values_in
 from ..fuse import Fusion
 from ..fuse.algebra import is_const, mul, neg, replace_part
+from ..fuse.distances import unclamped
 from ..fuse.pieces import Pieces
 from ..fuse.products import plain
-from .distances import unclamped
 from .ends import Ends, Kept, outer_reads
 from .extremes import keyed_sum, shared
 from .monomials import monomial, monomials, total

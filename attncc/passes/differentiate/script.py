@@ -92,6 +92,6 @@ def reads_of(stage: PairStage) -> set[str]:
         exprs += [x for p in keys.products for x in (p.row, p.key)] + [e for _, e in keys.lets]
         exprs += [keys.mask] if keys.mask is not None else []
     exprs += [x for s in stage.sums for t in s.terms for x in (t.expr, t.by) if x is not None]
-    exprs += [stage.softmax.score] if stage.softmax else []
+    exprs += [e for e in (stage.softmax.score, stage.softmax.guard) if e is not None] if stage.softmax else []
     exprs += [x for k in stage.keyed for x in (*k.index, *(t.expr for t in k.sum.terms))]
     return {name for e in exprs for name in sources_of(e) if not name.startswith("%")}

@@ -29,7 +29,7 @@ def own_weight(rev: Reverse, ends: Ends, n: int) -> Read:
     """The weight of a stage's softmax."""
     soft = ends.stage.softmax
     assert soft is not None
-    return _weight(rev, n, soft.score, ends.lse_kept(), ends.statistic(), soft.name)
+    return _weight(rev, n, soft.score, ends.lse_kept(), ends.statistic(), soft.name, soft.whole)
 
 
 def exponents(rev: Reverse, n: int) -> list[tuple[Read, Expr]]:
@@ -51,18 +51,18 @@ def _is_lse(rev: Reverse, read: Read) -> bool:
     return isinstance(final.expr, Apply) and final.expr.op == "where" and final.expr.args[1] == INF
 
 
-def _weight(rev: Reverse, n: int, score: Expr, lse: Expr, statistic: Read, hint: str) -> Read:
+def _weight(rev: Reverse, n: int, score: Expr, lse: Expr, statistic: Read, hint: str, whole: Expr | None = None) -> Read:
     """exp(score - lse), at most 1 but for rounding (|score| 2^-23 of it, as in the forward pass), which overflows for float32
     scores beyond 1e9 unless it is capped.
 
-    statistic: what lse is computed from."""
-    side = rev.sides[n]
+    statistic: what lse is computed from. whole: what is differentiated in place of the score."""
+    side, whole = rev.sides[n], whole or score
     for known, parts in side.weights.items():
-        if parts == (score, statistic):
+        if parts == (whole, statistic):
             return known
     below: Expr = Apply("sub", (score, lse))
     if rev.of.capped:
         below = Apply("min", (below, Const(0.0)))
     made = rev.let(n, hint, Apply("exp", (below,)))
-    side.weights[made] = score, statistic
+    side.weights[made] = whole, statistic
     return made

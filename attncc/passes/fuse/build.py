@@ -31,6 +31,7 @@ from .keyed import bins, has_bins, solved
 from .pieces import Pieces, collect, local
 from .products import Before
 from .rewriting import at_position, plain_logs, replaced, weights_of, with_values
+from .row_terms import without_row_terms
 from .sweep import Frozen, Sweep, statistics
 
 _UNROLL = 16
@@ -124,6 +125,8 @@ class _Builder:
             self.after.append(replace(emit, expr=self._picked(emit.expr, known, lse)))
         place = {e.name: n for n, e in enumerate(self.node.emits)}
         self.after.sort(key=lambda assign: place[assign.name])
+        if len(self.stages) == 1:  # several share its log-sum-exp
+            self.stages = [without_row_terms(self.stages[0], {a.name: a for a in self.before.assigns})]
         return Fusion(tuple(self.before.assigns), tuple(self.stages), tuple(self.after), frozenset(self.before.acc), self.pieces)
 
     def _moved(self, expr: Expr) -> bool:

@@ -183,7 +183,7 @@ INLINE void rounded_product(const real *a, long a_row, long a_step, const real *
     }
 #endif
     (void)held, (void)fresh;
-    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
+    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
 }
 
 /* The same for a that lies in an array of elements. */
@@ -201,5 +201,5 @@ INLINE void stored_product(const element *a, long a_row, long a_step, const real
 #endif
     for (long m = 0; fresh && m < rows; ++m)
         for (long k = 0; k < depth; ++k) held[m * wide + k] = widen(a[m * a_row + k * a_step]);
-    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by);
+    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
 }

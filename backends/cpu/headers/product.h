@@ -1,5 +1,5 @@
-/* Products of tiles: c[m][n] = or += sum over k of a(m, k) b[k][n], where a(m, k) = a[m a_row + k a_step] and n runs over one to three
-   vectors; with `by`, c is multiplied by by[n] before it is added to. BLOCK rows of c are kept in registers. a is read one number at a
+/* Products of tiles: c[m][n] = start[m start_step] or c[m][n] by[n], plus the sum over k of a(m, k) b[k][n], where a(m, k) = a[m a_row +
+   k a_step] and n runs over one to three vectors. by may be 0, for 1. BLOCK rows of c are kept in registers. a is read one number at a
    time, so it may lie anywhere and needs no packing. */
 
 /* What the owner after this one reads is asked from memory a line at a time while products run, so that no request waits for a place among
@@ -60,15 +60,17 @@ static void new_rows_soon(struct soon *soon, int number, const void *array, long
     soon->held[number].end = end;
 }
 
+static const real NOTHING = 0; /* for products that start from 0, with step 0 */
+
 #define PRODUCT(name, ROWS, WIDE, ASKS) \
     INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add, \
-                     const real *by, struct soon *soon) \
+                     const real *by, const real *start, long start_step, struct soon *soon) \
     { \
         vreal sum[ROWS][WIDE]; \
         long line = ASKS ? soon->next : 0; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
-                sum[m][n] = add ? load_any(c + m * c_row + n * LANES) : splat(0); \
+                sum[m][n] = add ? load_any(c + m * c_row + n * LANES) : splat(start[m * start_step]); \
         if (by) \
             _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
                 _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
@@ -89,25 +91,25 @@ static void new_rows_soon(struct soon *soon, int number, const void *array, long
     }
 
 /* Any number of rows. When nothing is added to, the last block may compute some rows a second time. */
+#define SOME_ROWS(name, add) \
+    name(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, start + m * start_step, start_step, 0)
 #define PRODUCTS(WIDE) \
     PRODUCT(block_##WIDE, BLOCK, WIDE, 0) \
     PRODUCT(half_##WIDE, 4, WIDE, 0) \
     PRODUCT(row_##WIDE, 1, WIDE, 0) \
     PRODUCT(asking_##WIDE, BLOCK, WIDE, 1) \
     APART void product_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
-                              long depth, int add, const real *by) \
+                              long depth, int add, const real *by, const real *start, long start_step) \
     { \
         long m = 0; \
-        for (; m + BLOCK <= rows; m += BLOCK) \
-            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, 0); \
+        for (; m + BLOCK <= rows; m += BLOCK) SOME_ROWS(block_##WIDE, add); \
         if (m < rows && m > 0 && !add) { \
             m = rows - BLOCK; \
-            block_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, by, 0); \
+            SOME_ROWS(block_##WIDE, 0); \
             return; \
         } \
-        for (; BLOCK > 4 && m + 4 <= rows; m += 4) \
-            half_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, 0); \
-        for (; m < rows; ++m) row_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, add, by, 0); \
+        for (; BLOCK > 4 && m + 4 <= rows; m += 4) SOME_ROWS(half_##WIDE, add); \
+        for (; m < rows; ++m) SOME_ROWS(row_##WIDE, add); \
     }
 
 PRODUCTS(1)
@@ -117,13 +119,15 @@ PRODUCTS(3)
 /* The same, which asks for what the next owner reads. */
 #define ASKING(WIDE) \
     APART void asking_product_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
-                                     long depth) \
+                                     long depth, const real *start, long start_step) \
     { \
         struct soon *const soon = own_soon(); \
         long m = 0; \
         for (; m + BLOCK <= rows && soon->next < soon->last; m += BLOCK) \
-            asking_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, 0, soon); \
-        if (m < rows) product_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, rows - m, depth, 0, 0); \
+            asking_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, depth, 0, 0, start + m * start_step, \
+                           start_step, soon); \
+        if (m < rows) product_##WIDE(a + m * a_row, a_row, a_step, b, b_step, c + m * c_row, c_row, rows - m, depth, 0, 0, \
+                                       start + m * start_step, start_step); \
     }
 
 ASKING(1)
@@ -132,10 +136,10 @@ ASKING(3)
 
 /* The same for `columns` numbers of columns, in whole vectors. */
 INLINE void product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, long columns,
-                    long depth, int add, const real *by)
+                    long depth, int add, const real *by, const real *start, long start_step)
 {
 #ifdef FEW_COLUMNS
-    if (a_row == 1 && few_mixed(rows, columns, depth)) {
+    if (a_row == 1 && start == &NOTHING && few_mixed(rows, columns, depth)) {
         mixed(a, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
         return;
     }
@@ -144,11 +148,11 @@ INLINE void product(const real *a, long a_row, long a_step, const real *b, long 
     while (left > 0) {
         long wide = left == 4 ? 2 : least(left, 3);
         if (wide == 3)
-            product_3(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by);
+            product_3(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by, start, start_step);
         else if (wide == 2)
-            product_2(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by);
+            product_2(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by, start, start_step);
         else
-            product_1(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by);
+            product_1(a, a_row, a_step, b, b_step, c, c_row, rows, depth, add, by, start, start_step);
         b += wide * LANES;
         c += wide * LANES;
         by += by ? wide * LANES : 0;
@@ -159,7 +163,7 @@ INLINE void product(const real *a, long a_row, long a_step, const real *b, long 
 /* Rows `first` to `last` of a product of which each vector of columns needs a span of rows alone, from `begin` to `end`; others may be
    left as they are. */
 INLINE void product_of_spans(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long first,
-                             long last, long columns, long depth, const long *begin, const long *end)
+                             long last, long columns, long depth, const real *start, long start_step, const long *begin, const long *end)
 {
     long vectors = (columns + LANES - 1) / LANES, next;
     for (long m = first; m < last; m = next) {
@@ -178,11 +182,11 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
         const real *one = a + m * a_row, *two = b + low * LANES;
         real *out = c + m * c_row + low * LANES;
         if (high - low == 3)
-            asking_product_3(one, a_row, a_step, two, b_step, out, c_row, next - m, depth);
+            asking_product_3(one, a_row, a_step, two, b_step, out, c_row, next - m, depth, start + m * start_step, start_step);
         else if (high - low == 2)
-            asking_product_2(one, a_row, a_step, two, b_step, out, c_row, next - m, depth);
+            asking_product_2(one, a_row, a_step, two, b_step, out, c_row, next - m, depth, start + m * start_step, start_step);
         else if (high - low == 1)
-            asking_product_1(one, a_row, a_step, two, b_step, out, c_row, next - m, depth);
+            asking_product_1(one, a_row, a_step, two, b_step, out, c_row, next - m, depth, start + m * start_step, start_step);
     }
 }
 
@@ -260,11 +264,14 @@ INLINE void product_within(const real *a, long a_row, long a_step, const real *b
 #ifdef FEW_COLUMNS
 /* c = a b, where columns of b may have been turned. */
 INLINE void turned_product(const real *columns_of_b, const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row,
-                           long rows, long columns, long depth)
+                           long rows, long columns, long depth, const real *start, long start_step)
 {
-    if (columns_of_b)
-        dots(a, a_row, columns_of_b, c, c_row, rows, columns, depth);
-    else
-        product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, 0, 0);
+    if (!columns_of_b) {
+        product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, 0, 0, start, start_step);
+        return;
+    }
+    dots(a, a_row, columns_of_b, c, c_row, rows, columns, depth);
+    for (long m = 0; start != &NOTHING && m < rows; ++m)
+        for (long n = 0; n < columns; ++n) c[m * c_row + n] += start[m * start_step];
 }
 #endif

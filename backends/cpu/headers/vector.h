@@ -101,7 +101,8 @@ BINARY(smaller, "vmin")
 ROUND(vround, 8, "vrndscale")
 ROUND(vfloor, 9, "vrndscale")
 ROUND(vceil, 10, "vrndscale")
-ROUND(above_floor, 1, "vreduce") /* x - floor(x), 0 for an infinity */
+ROUND(above_floor, 1, "vreduce")        /* x - floor(x), 0 for an infinity */
+ROUND(above_sixteenth, 0x41, "vreduce") /* x - floor(16 x) / 16, 0 for an infinity */
 BINARY(scale2, "vscalef")        /* a 2^floor(b), rounded once */
 #else
 ROUND(vround, 8, "vround")
