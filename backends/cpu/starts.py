@@ -1,7 +1,7 @@
 """Sums around a product of a pair, taken into the product: c x + b is the product of a scaled operand, started from b.
 
 A product keeps its results in registers while it sums; starting them from b instead of 0 costs nothing, and neither does a factor of
-an operand that is read once an owner. So where a pair's product x is used as c x + b alone, with c a value of the row and b one of
+an operand that is read once an owner. So where a pair's product x is used as c x + b alone, with c a number of all rows of a tile and b one of
 the key or of all pairs, no arithmetic is left on it: a distance -|q - k|^2 / 2 s^2 under a softmax is q k / s^2 started from
 -|k|^2 / 2 s^2, a logistic function gets its scaled and shifted score.
 
@@ -87,7 +87,7 @@ class _Starter:
         loop = next(d for d in dot.dims if d != owner)
         within = {defined(s) for one in body for s in statements(inner(one))}
         if (
-            not self.of(c, {owner}, True)
+            not self.of(c, set(), True)
             or not self.of(b, {loop}, False)
             or _sources(b) & within
             or (_owned(c, self.program.scalars) and b == _NONE)

@@ -36,7 +36,6 @@ def tensors() -> dict[str, torch.Tensor]:
 STARTED = {
     "a number": ("dot(q, k) / 3 - 2.0", "sigmoid"),
     "of the key": ("0.5 - (dot(q, k) * c - b)", "sigmoid"),
-    "of the row, times": ("dot(q, k) * exp(a)", "relu"),
     "a distance": ("-dist2(q, k) / c ^ 2", "softmax"),
     "masked": ("dot(q, k) / 3 + b", "sigmoid"),
 }
@@ -53,7 +52,7 @@ def test_no_arithmetic_is_left_on_the_score(case: str) -> None:
     )
     scores = [line for line in lines if "vexp2" in line or "vrelu" in line]
     assert all("(load(qk + x * STRIP + v)" in line for line in scores), scores
-    if case in ("of the row, times", "a distance", "masked"):
+    if case in ("a distance", "masked"):
         report = check_call(op, tensors(), ("cpu",), gradients=False, outputs=("o",), self_check=False)
         assert not report.failures, report.text()
 
