@@ -1,9 +1,9 @@
 """Sums around a product of a pair, taken into the product: c x + b is the product of a scaled operand, started from b.
 
 A product keeps its results in registers while it sums; starting them from b instead of 0 costs nothing, and neither does a factor of
-an operand that is read once an owner. So where a pair's product x is used as c x + b alone, with c a number of all rows of a tile and b one of
-the key or of all pairs, no arithmetic is left on it: a distance -|q - k|^2 / 2 s^2 under a softmax is q k / s^2 started from
--|k|^2 / 2 s^2, a logistic function gets its scaled and shifted score.
+an operand that is read once an owner. So where a pair's product x is used as c x + b alone, with c a number that all rows of a tile
+share and b one of the key or of all pairs, no arithmetic is left on it: a distance -|q - k|^2 / 2 s^2 under a softmax is q k / s^2
+started from -|k|^2 / 2 s^2, a logistic function gets its scaled and shifted score.
 
 Each of the D steps of the sum is then rounded at the size of b as well, which adds up to about sqrt(D) / 4 units in the last place of
 b. Norms are of the size of the products themselves. Where a body has several products of pairs, as a backward pass has, the gain is
