@@ -16,7 +16,7 @@ this form.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..errors import Span
 from .expr import Expr, Read, walk
@@ -39,12 +39,20 @@ def values_in(expr: Expr) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """`name = sum over `over` of row * key`. `row` has no key axis, `key` no row axis but those of the grid."""
+    """`name = sum over `over` of row * key`. `row` has no key axis, `key` no row axis but those of the grid.
+
+    turned: seen from the keys of the attend, so `row` is what its keys bring.
+    """
 
     name: str
     row: Read
     key: Read
     over: str
+    turned: bool = False
+
+    def turn(self) -> Product:
+        """The same product, seen from the other side."""
+        return replace(self, row=self.key, key=self.row, turned=not self.turned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ class Body:
             if p.name == name:
                 row = self.place.load(p.row, self.scope, own=True)
                 key = self.place.load(p.key, self.scope, own=True)
-                self.scope.body.append(Dot(row.source, key.source, p.over, self.pair, out=name))
+                self.scope.body.append(Dot(row.source, key.source, p.over, self.pair, out=name, turned=p.turned))
                 self.place.define(name, self.pair, self.scope)
                 return
         for let, expr in self.keys.lets:

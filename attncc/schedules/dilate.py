@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from ..ir.expr import Apply, Const, Expr, Index, Read, Size, axes_of, conjoin, rebuild, substitute, walk
-from ..ir.pairs import Keyed, Keys, PairStage, Product, Softmax, Sum, Term
+from ..ir.pairs import Keyed, Keys, PairStage, Softmax, Sum, Term
 from ..passes.masks import MaskPlan, analyse
 from .lists import by_data
 
@@ -91,7 +91,7 @@ def dilation(stage: PairStage, sizes: Mapping[str, Expr], taken: Iterable[str]) 
 def split_stage(stage: PairStage, of: Dilation) -> PairStage:
     """The stage over ranks and groups. Its mask stays as it was: `of.plan` knows it in ranks. Finals keep the axes of their arrays."""
     keys = stage.keys[0]
-    products = tuple(Product(p.name, _read(of, p.row), _read(of, p.key), p.over) for p in keys.products)
+    products = tuple(replace(p, row=_read(of, p.row), key=_read(of, p.key)) for p in keys.products)
     lets = tuple((n, of.placed(e)) for n, e in keys.lets)
     new = Keys(tuple(map(of.axis, keys.axes)), keys.repeat, products, lets, keys.mask)
     return replace(

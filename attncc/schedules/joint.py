@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from ..ir.expr import Expr, Index
 from ..ir.nodes import Program as WholeProgram
-from ..ir.pairs import Final, Keys, PairStage, Part, Product, Sum
+from ..ir.pairs import Final, Keys, PairStage, Part, Sum
 from ..passes.differentiate.script import reads_of
 from ..tile.nodes import Arg, Dot, Program, Reduce, Store
 from ..tile.verify import verify
@@ -80,7 +80,7 @@ def joined(rows: PairStage, keys: PairStage) -> PairStage:
     """The keys' stage with every product and pointwise value that the rows' sums need."""
     there, back = rows.keys[0], keys.keys[0]
     known = {p.name for p in back.products}
-    products = (*back.products, *(Product(p.name, p.key, p.row, p.over) for p in there.products if p.name not in known))
+    products = (*back.products, *(p.turn() for p in there.products if p.name not in known))
     lets = (*back.lets, *((n, e) for n, e in there.lets if n not in dict(back.lets)))
     note = "gradients of rows and keys in one sweep: five products; what the rows get is added to their array tile by tile"
     new: Keys = replace(back, products=products, lets=lets)

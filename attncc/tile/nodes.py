@@ -120,6 +120,7 @@ class Dot:
     with fewer dims that `out` starts from instead of 0, where a printer puts one there.
 
     An operand in the accumulation type is rounded to the other's element type (b's when both are), as `cast` says.
+    turned: `b` is what the rows of the attend bring, not `a`.
     """
 
     a: str
@@ -130,6 +131,7 @@ class Dot:
     into: str = ""
     cast: str = ""
     start: str = ""
+    turned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
-"""Uniform factors of a product's result, folded into the owner's operand.
+"""Uniform factors of a product's result, folded into the operand of the attend's rows.
 
 A score is used as x * s alone, with a number s of the caller: as itself, where admitted, and as the greatest of a row. Then
-the operand that is read once an owner is multiplied by s, and every x * s becomes x. That saves work on pairs; and x s -
-max(x s) is never above 0, which a fused multiply-add of x, s and a rounded maximum may be, by far where scores are huge.
+what the rows bring is multiplied by s, and every x * s becomes x. That saves work on pairs; and x s - max(x s) is never above 0,
+which a fused multiply-add of x, s and a rounded maximum may be, by far where scores are huge. It is the rows' operand in every
+kernel, those that own keys too: a score is then rounded alike wherever it is computed, and where one key has all the weight of a
+row the backward pass finds that weight to be 1.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ _ORDER = ("ge", "gt", "le", "lt", "eq", "ne")
 def fold(program: Program) -> Program:
     """The program with factors folded, where all uses allow it.
 
-    Not where a pair's value is stored as the greatest or least of its row, or compared with one that was: the owner's operand is
-    another one in the next kernel, so the same pair's value would be rounded in another way there.
+    Not where a pair's value is stored as the greatest or least of its row, or compared with one that was: the next kernel may have
+    no factor to fold, and the same pair's value would be rounded in another way there.
     """
     return program if same_everywhere(program.body) else _Folder(program).run()
 
@@ -58,26 +60,30 @@ class _Folder:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.scalars = {s.name for s in program.scalars}
-        self.loads = {s.out: s for s in program.body if isinstance(s, Load) and program.owner in s.dims and len(s.dims) == 2}
+        self.loads = {s.out for s in statements(program.body) if isinstance(s, Load) and len(s.dims) == 2}
         self.scaled: dict[tuple[str, Expr], str] = {}
 
     def run(self) -> Program:
-        body = self.body(self.program.body)
+        return replace(self.program, body=self.placed(self.body(self.program.body)))
+
+    def placed(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        """The body with scaled operands where they are loaded."""
         out: list[Stmt] = []
+        read = {name for stmt in statements(tuple(body)) if isinstance(stmt, Dot) for name in (stmt.a, stmt.b)}
         for stmt in body:
-            out.append(stmt)
+            out.append(replace(stmt, body=self.placed(stmt.body)) if isinstance(stmt, TileLoop | Repeat | If) else stmt)
             if isinstance(stmt, Load):
                 for (name, factor), made in self.scaled.items():
-                    if name == stmt.out:
+                    if name == stmt.out and made in read:
                         out.append(Map(made, Apply("mul", (value(name), factor)), stmt.dims))
-        return replace(self.program, body=tuple(out))
+        return tuple(out)
 
     def body(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
         out = list(body)
         for stmt in body:
             if isinstance(stmt, Dot) and stmt.out:
-                name = next((n for n in (stmt.a, stmt.b) if n in self.loads), "")
-                if name:
+                name = stmt.b if stmt.turned else stmt.a
+                if name in self.loads:
                     out = self.folded(out, stmt, name)
         return tuple(self.inside(s) for s in out)
 

@@ -106,7 +106,7 @@ class Pieces:
             if not row & inside - key:
                 return p
         elif row & inside - key:
-            return Product(p.name, p.key, p.row, p.over)
+            return p.turn()
         raise AttnUnsupportedError(
             f"the product of {p.row.source} and {p.key.source} does not separate the axes {', '.join(over)} from the others",
             self.node.span,
