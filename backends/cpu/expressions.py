@@ -184,7 +184,8 @@ class Printer:
         if op in ("and", "or") or op in _COMPARED:
             left, right = args[0].at(11), args[1].at(11)
         else:
-            left, right = args[0].at(level), args[1].at(tight if op in ("add", "mul") and args[1].level == level else level + 1)
+            regroups = op in ("add", "mul") and kind != "float"  # floats are rounded in the order given, which is that of every kernel
+            left, right = args[0].at(level), args[1].at(tight if regroups and args[1].level == level else level + 1)
         return Text(f"{left} {sign} {right}", kind, lanes, level, any(a.wide for a in args))
 
     def _where(self, args: list[Text], kind: str) -> Text:

@@ -67,7 +67,8 @@ class _Folder:
         return replace(self.program, body=self.placed(self.body(self.program.body)))
 
     def placed(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
-        """The body with scaled operands where they are loaded."""
+        """The body with scaled operands where they are loaded. A tile of a loop is loaded a second time for it: products may read the
+        first where it lies, and vectors may not."""
         out: list[Stmt] = []
         read = {name for stmt in statements(tuple(body)) if isinstance(stmt, Dot) for name in (stmt.a, stmt.b)}
         for stmt in body:
@@ -75,6 +76,9 @@ class _Folder:
             if isinstance(stmt, Load):
                 for (name, factor), made in self.scaled.items():
                     if name == stmt.out and made in read:
+                        if self.program.owner not in stmt.dims:
+                            name = f"{made}_from"
+                            out.append(replace(stmt, out=name, own=False))
                         out.append(Map(made, Apply("mul", (value(name), factor)), stmt.dims))
         return tuple(out)
 
