@@ -14,8 +14,8 @@ from attncc.schedules.steps import Plan
 from attncc.schedules.tapes import Launch, Passes, Pull, Tape
 
 Tensors = Mapping[str, torch.Tensor]
-Start = Callable[[Plan, Tensors, torch.dtype], Steps]
-"""Starts a call of a plan, with the element type of its values."""
+Start = Callable[[Plan, Tensors, torch.dtype | None], Steps]
+"""Starts a call of a plan, with the element type of its values where it is not what all inputs promote to."""
 
 
 class KernelGradient:
@@ -29,7 +29,7 @@ class KernelGradient:
 
     def forward(self, inputs: Tensors) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         """The outputs, and what is saved."""
-        run = self.start(self.made.forward, inputs, self._dtype(inputs))
+        run = self.start(self.made.forward, inputs, None)
         return run.outputs(), [run.arrays[v.name] for v in self.made.saved]
 
     def backward(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import reduce
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from math import prod
+from typing import TYPE_CHECKING, Any
 
 import torch
 from attncc.backends.eager.named import Named, aligned
 from attncc.backends.fitting import fitting
 
-from attncc.ir.nodes import Node, Output, values_of
+from attncc.ir.nodes import Node, values_of
 from attncc.ir.sizes import check, solve
 from attncc.schedules.steps import Fused, Plan, Torch
 
@@ -19,32 +20,81 @@ if TYPE_CHECKING:
     from attncc.backends.eager.evaluate import Evaluator
 
 Tensors = Mapping[str, torch.Tensor]
+_KINDS = {"int": torch.int64, "bool": torch.bool}
+_KNOWN = 1024
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How an output is stored. axes: in their order there, None where its array has that order; shape: None where every
+    dim is one axis."""
+
+    name: str
+    value: str
+    kind: str
+    axes: tuple[str, ...] | None
+    shape: tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What shapes, element types and devices of inputs say about a call. inputs: shapes with one dim an axis, None for one that is
+    so. asks: whether data is checked. ready: what a backend keeps for such calls."""
+
+    sizes: Mapping[str, int]
+    dtype: torch.dtype
+    device: torch.device
+    inputs: tuple[tuple[str, tuple[int, ...] | None], ...]
+    outputs: tuple[Stored, ...]
+    asks: bool
+    ready: dict[Any, Any] = field(default_factory=dict)
+
+
+def fit(plan: Plan, inputs: Tensors) -> Fit:
+    """Raises what the eager backend raises for inputs that do not fit."""
+    program = plan.program
+    solved = solve(program, {n: tuple(t.shape) for n, t in inputs.items()})
+    check(program, solved)
+    sizes = plan.extended(solved)
+    dtype, device = fitting(program, inputs)
+    given = tuple((i.name, None if _plain(i.dims) else tuple(sizes[a] for d in i.dims for a in d)) for i in program.inputs)
+    stored = []
+    for out in program.outputs:
+        axes = tuple(a for d in out.dims for a in d)
+        shape = None if _plain(out.dims) else tuple(prod(sizes[a] for a in d) for d in out.dims)
+        stored.append(Stored(out.name, out.value, out.kind, None if plan.arrays[out.value] == axes else axes, shape))
+    asks = device.type == "cpu" and any(c.data for c in program.checks)  # elsewhere the answer would have to be waited for
+    return Fit(sizes, dtype, device, given, tuple(stored), asks)
+
+
+def _plain(dims: tuple[tuple[str, ...], ...]) -> bool:
+    return all(len(d) == 1 for d in dims)
 
 
 class Steps(ABC):
     """One call. arrays: every value so far with one dim an axis, in the element type of the call or an exact one.
 
-    Raises what the eager backend raises for inputs that do not fit.
+    dtype: the element type where it is not the one that the inputs promote to, as statistics among them have their own. fits: what is
+    known of calls of this plan. Raises what the eager backend raises for inputs that do not fit.
     """
 
-    def __init__(self, plan: Plan, inputs: Tensors) -> None:
-        self.plan, self.inputs = plan, inputs
-        program = self.program = plan.program
-        self.sizes = self.solved({n: tuple(t.shape) for n, t in inputs.items()})
-        self.dtype, self.device = fitting(program, inputs)
-        self.arrays = {i.name: inputs[i.name].reshape([self.sizes[a] for d in i.dims for a in d]) for i in program.inputs}
+    def __init__(self, plan: Plan, inputs: Tensors, fits: dict[Any, Fit], dtype: torch.dtype | None = None) -> None:
+        self.plan, self.inputs, self.program = plan, inputs, plan.program
+        key = (torch.get_default_dtype(), *[(n, t.shape, t.dtype, t.device) for n, t in inputs.items()])
+        found = fits.get(key)
+        if found is None:
+            if len(fits) >= _KNOWN:
+                fits.clear()
+            found = fits[key] = fit(plan, inputs)
+        self.fit, self.sizes, self.device = found, found.sizes, found.device
+        self.dtype = found.dtype if dtype is None else dtype
+        self.arrays = {n: inputs[n] if shape is None else inputs[n].reshape(shape) for n, shape in found.inputs}
         self.eager: Evaluator | None = None
-        if self.device.type == "cpu" and any(c.data for c in program.checks):  # elsewhere the answer would have to be waited for
+        if found.asks:
             from attncc.backends.eager.interpreter import assumed, prepare
 
-            self.eager, _ = prepare(program, inputs, self.sizes)
-            assumed(self.eager, program)
-
-    def solved(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
-        """Sizes of all axes, from the shapes of the inputs."""
-        sizes = solve(self.program, shapes)
-        check(self.program, sizes)
-        return self.plan.extended(sizes)
+            self.eager, _ = prepare(self.program, inputs, self.sizes)
+            assumed(self.eager, self.program)
 
     @abstractmethod
     def launch(self, step: Fused, spare: torch.Tensor | None = None) -> Mapping[str, torch.Tensor]:
@@ -66,7 +116,7 @@ class Steps(ABC):
                     self.eager.values[value.name] = self._named(value.name)
             for node in step.after:
                 self.run(node)
-        return {o.name: self._stored(o) for o in self.program.outputs}
+        return {o.name: self._stored(o) for o in self.fit.outputs}
 
     def run(self, node: Node) -> None:
         """A node on PyTorch; its values are kept in the element type of the call, statistics in the accumulation type."""
@@ -90,12 +140,12 @@ class Steps(ABC):
         assert self.eager is not None
         return Named(array.to(self.eager.acc) if array.is_floating_point() else array, self.plan.arrays[name])
 
-    def _stored(self, out: Output) -> torch.Tensor:
+    def _stored(self, out: Stored) -> torch.Tensor:
         """An output in its stored layout and type."""
-        axes, wanted = self.plan.arrays[out.value], tuple(a for d in out.dims for a in d)
         array = self.arrays[out.value]
-        if axes != wanted:
-            array = aligned(Named(array, axes), wanted).expand([self.sizes[a] for a in wanted])
-        shape = [reduce(lambda n, a: n * self.sizes[a], d, 1) for d in out.dims]
-        kinds = {"float": self.dtype, "int": torch.int64, "bool": torch.bool}
-        return array.reshape(shape).to(kinds[out.kind]).contiguous()
+        if out.axes is not None:
+            array = aligned(Named(array, self.plan.arrays[out.value]), out.axes).expand([self.sizes[a] for a in out.axes])
+        if out.shape is not None:
+            array = array.reshape(out.shape)
+        dtype = _KINDS.get(out.kind, self.dtype)
+        return (array if array.dtype == dtype else array.to(dtype)).contiguous()

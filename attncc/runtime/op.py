@@ -17,7 +17,7 @@ from . import graphs, inputs, texts, tuning
 from .backends import choose as choose_backend
 from .backends import named
 from .declaration import Declaration, Written
-from .operators import Facts, Operator, operator
+from .operators import Facts, Operator, operator, registered
 from .transforms import transformed
 
 if TYPE_CHECKING:
@@ -200,12 +200,16 @@ class Op:
         for name in facts.consts:
             if bound[name].requires_grad:
                 raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._head.span, f"pass {name}.detach()")
-        if facts.direct and not torch.compiler.is_compiling():
-            made = self._entry(dims, asked, backend, device).way.forward(bound)[0]
+        compiling = torch.compiler.is_compiling()
+        if facts.direct and not compiling:
+            made = registered(facts.name).way.forward(bound)[0]
             results = [made[o] for o in facts.outputs]
         else:
             tensors = [bound[n] for n in facts.inputs]
-            out = getattr(torch.ops.attncc, facts.name).default(*([tensors] if facts.listed else tensors))
+            if compiling:
+                out = getattr(torch.ops.attncc, facts.name).default(*([tensors] if facts.listed else tensors))
+            else:
+                out = registered(facts.name)(tensors)
             results = [out] if isinstance(out, torch.Tensor) else list(out)[: len(facts.outputs)]
         if len(results) == 1:
             return results[0]

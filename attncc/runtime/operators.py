@@ -24,6 +24,7 @@ from ..errors import AttnUnsupportedError
 from ..ir.nodes import Dims, Program
 from ..ir.printer import show
 from ..ir.sizes import solve
+from . import dispatch
 from .backends import Backend, named
 from .gradient import Gradient, Saved, dispatching, gradient
 from .inputs import dense
@@ -50,11 +51,21 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """A registered program. The overload takes the tensors of `facts.inputs` and gives the outputs, then what is saved."""
+    """A registered program. The overload takes the tensors of `facts.inputs` and gives the outputs, then what is saved. kernel, taped:
+    what PyTorch's dispatcher calls in the end, below autograd and with a node on its tape."""
 
     facts: Facts
     way: Gradient
     overload: Callable[..., Any]
+    kernel: Callable[..., Any]
+    taped: Callable[..., Any]
+
+    def __call__(self, tensors: Sequence[torch.Tensor]) -> Any:
+        """As the overload does, without the dispatcher where that would find nothing else to do."""
+        reached = dispatch.reached(tensors)
+        if reached == "tape":
+            return (self.taped if torch.is_grad_enabled() and any(t.requires_grad for t in tensors) else self.kernel)(*tensors)
+        return self.kernel(*tensors) if reached == "kernel" else self.overload(*([tensors] if self.facts.listed else tensors))
 
 
 def operator(program: Program, backend: Backend, outputs: Sequence[str]) -> Operator:
@@ -65,6 +76,11 @@ def operator(program: Program, backend: Backend, outputs: Sequence[str]) -> Oper
         if name not in _made:
             _made[name] = _register(name, program, backend, tuple(outputs))
         return _made[name]
+
+
+def registered(name: str) -> Operator:
+    """The operator of a name."""
+    return _made[name]
 
 
 def _register(name: str, program: Program, backend: Backend, outputs: tuple[str, ...]) -> Operator:
@@ -91,7 +107,8 @@ def _register(name: str, program: Program, backend: Backend, outputs: tuple[str,
             return [None for _ in inputs] if listed else tuple(None for _ in inputs) if len(inputs) > 1 else None
         tensors = list(ctx.saved_tensors)
         given = [g if g.layout is torch.strided else g.to_dense() for n in which if (g := grads[n]) is not None]
-        found = iter(again(given, which, tensors[: len(inputs)], tensors[len(inputs) :], needs))
+        call = made.backward if not torch.is_grad_enabled() and dispatch.reached((*given, *tensors)) == "tape" else again
+        found = iter(call(given, which, tensors[: len(inputs)], tensors[len(inputs) :], needs))
         back = tuple(next(found) if need else None for need in needs)
         return list(back) if listed else back if len(back) > 1 else back[0]
 
@@ -103,7 +120,21 @@ def _register(name: str, program: Program, backend: Backend, outputs: tuple[str,
     kinds = tuple(i.kind for i in program.inputs)
     consts = tuple(i.name for i in program.inputs if i.const)
     facts = Facts(name, inputs, outputs, floats, kinds, consts, backend.name == "eager", listed)
-    return Operator(facts, way, getattr(torch.ops.attncc, name).default)
+    overload = getattr(torch.ops.attncc, name).default
+    return Operator(facts, way, overload, made.forward, (lambda *x: overload(x)) if listed else _taped(name, made, pull))
+
+
+def _taped(name: str, made: _Kernels, pull: Callable[..., Any]) -> Callable[..., Any]:
+    """The forward pass with a node on autograd's tape, as the dispatcher makes one of what is registered."""
+
+    def forward(ctx: Any, *tensors: torch.Tensor) -> Any:
+        output = made.run(*tensors)
+        made.keep(ctx, tensors, output)
+        return output
+
+    parts = {"forward": staticmethod(forward), "backward": staticmethod(pull)}
+    apply: Callable[..., Any] = type(name, (torch.autograd.Function,), parts).apply  # type: ignore[attr-defined]
+    return apply
 
 
 def _of_list(function: Callable[..., Any]) -> Callable[[list[torch.Tensor]], Any]:
@@ -144,7 +175,11 @@ class _Kernels:
     def forward(self, *tensors: torch.Tensor) -> Any:
         for name, t in zip(self.inputs, tensors, strict=True):  # a graph may hide the layout of what it is given
             dense(name, t, None)
-        with dispatching(), torch.no_grad():  # a program may differentiate something itself
+        with dispatching():
+            return self.run(*tensors)
+
+    def run(self, *tensors: torch.Tensor) -> Any:
+        with torch.no_grad():  # a program may differentiate something itself
             found, saved = self.way.forward(dict(zip(self.inputs, tensors, strict=True)))
         extra = [t for t, twin in zip(saved, self.twins, strict=True) if twin is None]
         results = _own([*(found[o] for o in self.outputs), *extra], tensors)
@@ -266,9 +301,11 @@ def _own(results: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> lis
     taken = {t.untyped_storage().data_ptr() for t in others if t.numel()}
     out = []
     for t in results:
-        if t.numel() and t.untyped_storage().data_ptr() in taken:
+        memory = t.untyped_storage().data_ptr()
+        if memory in taken and t.numel():
             t = t.clone()
-        taken.add(t.untyped_storage().data_ptr())
+            memory = t.untyped_storage().data_ptr()
+        taken.add(memory)
         out.append(t)
     return out
 

@@ -16,7 +16,7 @@ from attncc.runtime.gradient import Gradient
 from attncc.schedules.steps import Plan
 
 from . import boxes
-from .run import Choose, Runner, _Run
+from .run import Choose, Run, Runner
 
 
 class _Planned(Runner):
@@ -28,14 +28,6 @@ class _Planned(Runner):
         self._caches()
 
 
-class _Call(_Run):
-    """One call. dtype: the element type, whatever statistics among the inputs have."""
-
-    def __init__(self, runner: Runner, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> None:
-        super().__init__(runner, inputs)
-        self.dtype = dtype
-
-
 def gradient(program: Program, outputs: Sequence[str], choose: Choose = boxes.choose) -> Gradient | None:
     """Kernels for both passes; None for programs without an attend that has backward stages. choose: the tile sizes of a kernel."""
     made = both(program, outputs, "attncc.schedules.joint.joint", capped=True)
@@ -43,12 +35,12 @@ def gradient(program: Program, outputs: Sequence[str], choose: Choose = boxes.ch
         return None
     runners: dict[int, _Planned] = {}
 
-    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:
+    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> Steps:
         known = runner(plan)
         if plan is made.forward:
             needs = [n for n, t in inputs.items() if t.requires_grad]
             known.meanwhile = (lambda sizes, dtype: ahead(needs, sizes, dtype)) if needs else None
-        return _Call(known, {n: t.detach() for n, t in inputs.items()}, dtype)
+        return Run(known, inputs, dtype)
 
     def runner(plan: Plan) -> _Planned:
         known = runners.get(id(plan))

@@ -36,7 +36,7 @@ class Launch:
         self.order = [a.name for a in kernel.arrays]
         self.given = [(a.name, kinds.get(a.kind, acc if a.acc else dtype)) for a in program.args if a.role == "in"]
         self.new = [
-            (a.name, [sizes[x] for x in a.axes], kinds.get(a.kind, acc if a.acc else dtype), a.role == "sum")
+            (a.name, tuple(sizes[x] for x in a.axes), kinds.get(a.kind, acc if a.acc else dtype), a.role == "sum")
             for a in program.args
             if a.role != "in"
         ]
@@ -44,7 +44,7 @@ class Launch:
         bands = program.bands
         self.banded = [(a.name, a.axes.index(bands.axis), sizes[bands.over]) for a in program.args if bands and a.role == "sum"]
         self.pointers = ctypes.c_void_p * len(self.order)
-        self.strides = ctypes.c_long * sum(len(a.axes) for a in kernel.arrays)
+        self.strides: tuple[list[tuple[int, ...]], ctypes.Array[ctypes.c_long]] = ([], _longs([]))
         self.rest = (
             _longs([sizes[a] for a in kernel.sizes]),
             (ctypes.c_double * len(program.scalars))(*(number(s.expr, sizes) for s in program.scalars)),
@@ -67,9 +67,14 @@ class Launch:
                 continue
             here[name] = made[name] = torch.zeros(shape, dtype=dtype) if zero else torch.empty(shape, dtype=dtype)
         tensors = [here[n] for n in self.order]
+        steps = [t.stride() for t in tensors]
+        known, strides = self.strides
+        if steps != known:
+            strides = _longs([s for array in steps for s in array])
+            self.strides = steps, strides
         failed = self.function(
             self.pointers(*[t.data_ptr() for t in tensors]),
-            self.strides(*[s for t in tensors for s in t.stride()]),
+            strides,
             *self.rest,
             ctypes.c_long(threads.allowed()),
             ctypes.c_void_p(threads.start()),

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from attncc.backends.plans import plan
-from attncc.backends.steps import Steps
+from attncc.backends.steps import Fit, Steps
 
 from attncc.ir.nodes import Program
 from attncc.kept import kept
@@ -27,8 +27,6 @@ from .printed import Kernel, Module
 Tensors = Mapping[str, torch.Tensor]
 Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
 """Tile sizes by axis, from a tile program, sizes of axes, and the positions of a strip."""
-_KNOWN = 1024
-"""Sets of sizes that a runner keeps ready."""
 
 
 class Runner:
@@ -46,12 +44,11 @@ class Runner:
     def _caches(self) -> None:
         self.meanwhile: Callable[[Mapping[str, int], torch.dtype], None] | None = None
         self._loaded: dict[tuple[tuple[int, ...], torch.dtype, tuple[str, ...]], Loaded] = {}
-        self._launches: dict[Any, tuple[Launch, ...]] = {}
-        self.sizes: dict[Any, Mapping[str, int]] = {}
+        self.fits: dict[Any, Fit] = {}
 
     def __call__(self, inputs: Tensors) -> dict[str, torch.Tensor]:
         """The asked outputs, stored as the signature says. Raises what the eager backend raises for inputs that do not fit."""
-        return _Run(self, {n: t.detach() for n, t in inputs.items()}).outputs()
+        return Run(self, inputs).outputs()
 
     def loaded(self, sizes: Mapping[str, int], dtype: torch.dtype) -> Loaded:
         """The library for head dimensions and an element type."""
@@ -76,15 +73,11 @@ class Runner:
 
     def launches(self, step: Fused, sizes: Mapping[str, int], dtype: torch.dtype) -> tuple[Launch, ...]:
         """The kernels of a step in order, for the sizes of a call."""
-        key = (id(step), tuple(sizes.items()), dtype)
-        known = self._launches.get(key)
-        if known is None:
-            loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
-            for program in (*step.definitions, *self.chosen(step, sizes)):
-                found |= boxes.dealt(program, found)
-                made.append(loaded.launch(program, found, dtype))
-            known = _bounded(self._launches)[key] = tuple(made)
-        return known
+        loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
+        for program in (*step.definitions, *self.chosen(step, sizes)):
+            found |= boxes.dealt(program, found)
+            made.append(loaded.launch(program, found, dtype))
+        return tuple(made)
 
 
 class Loaded:
@@ -123,28 +116,26 @@ class Loaded:
         return kept(dict, about, lambda: self.choose(program, sizes, self.strip))
 
 
-class _Run(Steps):
-    """One call."""
+class Run(Steps):
+    """One call. dtype: the element type, whatever statistics among the inputs have."""
 
-    def __init__(self, runner: Runner, inputs: Tensors) -> None:
+    def __init__(self, runner: Runner, inputs: Tensors, dtype: torch.dtype | None = None) -> None:
         self.runner = runner
-        super().__init__(runner.plan, inputs)
-
-    def solved(self, shapes: Mapping[str, tuple[int, ...]]) -> Mapping[str, int]:
-        key = tuple(shapes.items())
-        sizes = self.runner.sizes.get(key)
-        if sizes is None:
-            sizes = _bounded(self.runner.sizes)[key] = super().solved(shapes)
-        return sizes
+        plain = {n: t.detach() if t.requires_grad else t for n, t in inputs.items()}
+        super().__init__(runner.plan, plain, runner.fits, dtype)
 
     def launch(self, step: Fused, spare: torch.Tensor | None = None) -> dict[str, torch.Tensor]:
         made: dict[str, torch.Tensor] = {} if spare is None else {step.values[0].name: spare}
-        for one in self.runner.launches(step, self.sizes, self.dtype):
+        ready, key = self.fit.ready, (id(step), self.dtype)
+        if key not in ready:
+            ready[key] = self.runner.launches(step, self.sizes, self.dtype)
+        for one in ready[key]:
             one(self.arrays, made)
-        axes = {v.name: v.axes for v in step.values}
-        for name in axes:  # shares (and groups) of keyed sums, and one share where the other order of mixing has several
-            extra = made[name].dim() - len(axes[name])
-            made[name] = made[name].sum(tuple(range(extra))) if extra > 0 else made[name].unsqueeze(0) if extra < 0 else made[name]
+        for value in step.values:  # shares (and groups) of keyed sums, and one share where the other order of mixing has several
+            array = made[value.name]
+            extra = array.dim() - len(value.axes)
+            if extra:
+                made[value.name] = array.sum(tuple(range(extra))) if extra > 0 else array.unsqueeze(0)
         return made
 
 
@@ -174,10 +165,3 @@ def _swept(step: Fused, sizes: Mapping[str, int]) -> bool:
 def _banded(programs: Sequence[Tiles], sizes: Mapping[str, int]) -> tuple[Tiles, ...]:
     """Programs with those of bands in their place where that costs less."""
     return tuple(q for p in programs for q in (p.banded if boxes.by_bands(p, sizes) else (p,)))
-
-
-def _bounded(known: dict[Any, Any]) -> dict[Any, Any]:
-    """A cache with room for one more."""
-    if len(known) >= _KNOWN:
-        known.clear()
-    return known

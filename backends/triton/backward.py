@@ -31,7 +31,7 @@ def gradient(program: Program, outputs: Sequence[str], override: Config | None =
         return None
     runners: dict[int, Planned] = {}
 
-    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:
+    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> Steps:
         known = runners.get(id(plan))
         if known is None or known.plan is not plan:
             known = runners[id(plan)] = Planned(plan, override)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from attncc.backends.lists import listed
 from attncc.backends.plans import plan
-from attncc.backends.steps import Steps
+from attncc.backends.steps import Fit, Steps
 
 from attncc.errors import AttnUnsupportedError
 from attncc.ir.nodes import Program
@@ -52,6 +52,7 @@ class Planned:
         self._modules: dict[_Key, tuple[Module, ModuleType]] = {}
         self._spills: dict[tuple[_Key, str], list[int]] = {}
         self.retreats = 0
+        self.fits: dict[Any, Fit] = {}
 
     def module(
         self, sizes: Mapping[str, int], device: torch.device, dtype: torch.dtype, described: bool
@@ -112,7 +113,7 @@ class Runner(Planned):
         return Run(self, inputs).outputs()
 
 
-def begin(runner: Planned, inputs: Tensors, dtype: torch.dtype) -> Steps:
+def begin(runner: Planned, inputs: Tensors, dtype: torch.dtype | None) -> Steps:
     """A call of a plan, to be run by `outputs()`. dtype: the element type, whatever statistics among the inputs have."""
     return Run(runner, inputs, dtype)
 
@@ -121,10 +122,8 @@ class Run(Steps):
     """One call."""
 
     def __init__(self, runner: Planned, inputs: Tensors, dtype: torch.dtype | None = None) -> None:
-        super().__init__(runner.plan, inputs)
+        super().__init__(runner.plan, inputs, runner.fits, dtype)
         self.runner = runner
-        if dtype is not None:
-            self.dtype = dtype
         if self.dtype == torch.float64:
             raise AttnUnsupportedError("Triton kernels take float32, bfloat16 and float16, not float64", None, "backend='eager'")
 
