@@ -51,21 +51,24 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Operator:
-    """A registered program. The overload takes the tensors of `facts.inputs` and gives the outputs, then what is saved. kernel, taped:
+    """A registered program. The overload takes the tensors of `facts.inputs` and gives the outputs, then what is saved. kernels, taped:
     what PyTorch's dispatcher calls in the end, below autograd and with a node on its tape."""
 
     facts: Facts
     way: Gradient
     overload: Callable[..., Any]
-    kernel: Callable[..., Any]
+    kernels: _Kernels
     taped: Callable[..., Any]
 
     def __call__(self, tensors: Sequence[torch.Tensor]) -> Any:
         """As the overload does, without the dispatcher where that would find nothing else to do."""
         reached = dispatch.reached(tensors)
         if reached == "tape":
-            return (self.taped if torch.is_grad_enabled() and any(t.requires_grad for t in tensors) else self.kernel)(*tensors)
-        return self.kernel(*tensors) if reached == "kernel" else self.overload(*([tensors] if self.facts.listed else tensors))
+            taped = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+            return self.taped(*tensors) if taped else self.kernels.run(*tensors)
+        if reached == "kernel":
+            return self.kernels.forward(*tensors)
+        return self.overload(*([tensors] if self.facts.listed else tensors))
 
 
 def operator(program: Program, backend: Backend, outputs: Sequence[str]) -> Operator:
@@ -121,7 +124,7 @@ def _register(name: str, program: Program, backend: Backend, outputs: tuple[str,
     consts = tuple(i.name for i in program.inputs if i.const)
     facts = Facts(name, inputs, outputs, floats, kinds, consts, backend.name == "eager", listed)
     overload = getattr(torch.ops.attncc, name).default
-    return Operator(facts, way, overload, made.forward, (lambda *x: overload(x)) if listed else _taped(name, made, pull))
+    return Operator(facts, way, overload, made, (lambda *x: overload(x)) if listed else _taped(name, made, pull))
 
 
 def _taped(name: str, made: _Kernels, pull: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,6 +182,7 @@ class _Kernels:
             return self.run(*tensors)
 
     def run(self, *tensors: torch.Tensor) -> Any:
+        """As forward, where dispatch reaches autograd anyway."""
         with torch.no_grad():  # a program may differentiate something itself
             found, saved = self.way.forward(dict(zip(self.inputs, tensors, strict=True)))
         extra = [t for t, twin in zip(saved, self.twins, strict=True) if twin is None]
