@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from attncc.ir.expr import Const, Index
-from attncc.tile.nodes import Bisect, Load, Map, Stmt, Store, TileLoop
+from attncc.tile.nodes import Bisect, Load, Map, Stmt, Store, TileLoop, defined
 
 from .products import Products
+from .ready import deep_reads
 
 MOST = 8
 """Arrays of keys that are asked for, HELD_MOST in product.h."""
@@ -20,12 +21,25 @@ MOST = 8
 class Asks(Products):
     """Prints that function."""
 
+    @property
+    def one_by_one(self) -> bool:
+        """Whether the owner's tiles at one grid position follow one another in a loop."""
+        return bool(self.program.shares or self.program.sweep)
+
+    def dims_of(self, stmt: Stmt) -> set[str]:
+        """Dims of what a statement defines and reads."""
+        names = deep_reads(stmt) | {defined(stmt)}
+        out = {d for n in names if n in self.values for d in self.values[n].dims}
+        if isinstance(stmt, Load | Store):
+            out |= {d for x in stmt.index for d in self._dims(x)}
+        return out
+
     def soon(self) -> dict[str, tuple[TileLoop, Load]]:
         """Tiles of keys, by value, that are asked for: of single axes, where grid and position alone say where they lie."""
         loops = [s for s in self.program.body if isinstance(s, TileLoop) and len(self.dims[s.dim].axes) == 1]
         if self.one_by_one or self.program.lists or len(self.owner.axes) > 1 or not any(map(self.narrowed, loops)):
             return {}
-        out = {}
+        out: dict[str, tuple[TileLoop, Load]] = {}
         for loop in loops:
             out |= {
                 s.out: (loop, s) for s in loop.body if isinstance(s, Load) and loop.dim in s.dims and self.is_plain(s, loop.dim)
@@ -41,7 +55,7 @@ class Asks(Products):
         """The lines of the function: for an owner, the rows of its own, and the first tile of every loop."""
         kept, self.lines, self.depth = self.lines, ["    struct soon *const soon = own_soon();", *place], 1
         for stmt in self.program.body:
-            if isinstance(stmt, Map | Bisect) and not self.dims_of(stmt):
+            if isinstance(stmt, Load | Map | Bisect) and not self.dims_of(stmt):
                 scalar(stmt)
         for stmt in self.program.body:
             if isinstance(stmt, Load | Store) and self.is_plain(stmt, self.owner.name):

@@ -31,7 +31,7 @@ from .factors import fold
 from .groups import Run, runs
 from .memory import BFLOAT16
 from .printed import Kernel
-from .ready import deep_reads, prepare, reads
+from .ready import prepare, reads
 from .sharing import Rescaled, split
 from .starts import start
 
@@ -91,11 +91,6 @@ class KernelPrinter(Asks):
         ]
         text += self._entry(sizes)
         return Kernel(self.name, "\n".join(text) + "\n", self.program, arrays, sizes, boxes)
-
-    @property
-    def one_by_one(self) -> bool:
-        """Whether the owner's tiles at one grid position follow one another in a loop."""
-        return bool(self.program.shares or self.program.sweep)
 
     def _carried(self) -> list[str]:
         """The statements before that loop."""
@@ -309,13 +304,6 @@ class KernelPrinter(Asks):
                 held = []
             self._scalar_statement(stmt)
         self._plain(held)
-
-    def dims_of(self, stmt: Stmt) -> set[str]:
-        names = deep_reads(stmt) | {defined(stmt)}
-        out = {d for n in names if n in self.values for d in self.values[n].dims}
-        if isinstance(stmt, Load | Store):
-            out |= {d for x in stmt.index for d in self._dims(x)}
-        return out
 
     def _scalar_statement(self, stmt: Stmt) -> None:
         match stmt:

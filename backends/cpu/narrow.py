@@ -8,7 +8,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from attncc.ir.expr import Apply, Const, Expr, Index, walk
@@ -37,7 +37,7 @@ class Narrow:
     whole: bool
 
 
-def narrow(loop: TileLoop, keys: Dim, owner: str, values: dict[str, Value], rounds: Callable[[Dot], bool]) -> Narrow | None:
+def narrow(loop: TileLoop, keys: Dim, owner: str, values: Mapping[str, Value], rounds: Callable[[Dot], bool]) -> Narrow | None:
     """How a loop's pairs are bounded; None where they are not, or where something reads pairs in another way than by their keys.
 
     values: of the program. rounds: whether a product runs on a matrix unit, which takes whole tiles.
@@ -113,7 +113,7 @@ def _sum(terms: list[Expr]) -> Expr:
     return out if number == 0 else Apply("add" if number > 0 else "sub", (out, Const(abs(number))))
 
 
-def _of_rows(expr: Expr, keys: Dim, values: dict[str, Value], owner: str) -> bool:
+def _of_rows(expr: Expr, keys: Dim, values: Mapping[str, Value], owner: str) -> bool:
     """Whether rows and scalars alone give an expression, without what is loaded."""
     for e in walk(expr):
         if isinstance(e, Index) and e.axis in keys.axes:
@@ -127,7 +127,7 @@ def _of_rows(expr: Expr, keys: Dim, values: dict[str, Value], owner: str) -> boo
 
 
 def _filled(
-    body: Sequence[Stmt], pair: tuple[str, str], values: dict[str, Value], rounds: Callable[[Dot], bool]
+    body: Sequence[Stmt], pair: tuple[str, str], values: Mapping[str, Value], rounds: Callable[[Dot], bool]
 ) -> frozenset[str] | None:
     """Tiles of pairs that something reads whole; None where pairs are read, or made, in a way that needs all of them."""
     owner, keys = pair
