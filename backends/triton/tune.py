@@ -157,10 +157,10 @@ def tune(
     return Pins(target_of(device), device_name(device), installed(), tuple(tuner.pins.values()))
 
 
-def _start(tuner: Tuner) -> Callable[[Plan, Mapping[str, torch.Tensor], torch.dtype], Steps]:
+def _start(tuner: Tuner) -> Callable[[Plan, Mapping[str, torch.Tensor], torch.dtype | None], Steps]:
     planned: dict[int, Planned] = {}
 
-    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype) -> Steps:
+    def start(plan: Plan, inputs: Mapping[str, torch.Tensor], dtype: torch.dtype | None) -> Steps:
         runner = planned.setdefault(id(plan), Planned(plan))
         return Measured(runner, inputs, dtype, tuner)
 
