@@ -195,12 +195,12 @@ class Op:
         facts: Facts = graphs.apart(self._checked, *call) if isinstance(found, str) else found
         if device != "meta" and torch.is_autocast_enabled(device):
             bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
-        if self._measures and not torch.compiler.is_compiling():
+        compiling = torch.compiler.is_compiling()
+        if self._measures and not compiling:
             self._tune_once(bound, asked, backend, device)
         for name in facts.consts:
             if bound[name].requires_grad:
                 raise AttnTypeError(f"'{name}' gets no gradient here, but asks for one", self._head.span, f"pass {name}.detach()")
-        compiling = torch.compiler.is_compiling()
         if facts.direct and not compiling:
             made = registered(facts.name).way.forward(bound)[0]
             results = [made[o] for o in facts.outputs]
