@@ -22,6 +22,7 @@ from attncc.runtime.gradient import Gradient
 from attncc.schedules.backward import Tape
 from attncc.schedules.plan import Fused
 from attncc.testing.compare import compare, largest
+from attncc.testing.terms import first_terms
 from attncc.testing.tolerances import accumulation, allowed_error, reduction_length, tolerance
 
 Tensors = dict[str, torch.Tensor]
@@ -153,9 +154,9 @@ def agree_by(
     for kept, t in zip(gradient.saved, saved, strict=True):
         kinds = {"float": accumulation(own) if kept.acc else own, "int": torch.int64, "bool": torch.bool}
         assert (t.dim(), t.dtype) == (len(kept.axes), kinds[kept.kind]), kept
-    eager = named("eager").prepare(program, asked)
 
-    def plainly(given: Mapping[str, torch.Tensor]) -> tuple[Tensors, Tensors]:
+    def plainly(given: Mapping[str, torch.Tensor], of: Program = program) -> tuple[Tensors, Tensors]:
+        eager = named("eager").prepare(of, asked)
         leaves = {n: t.requires_grad_(n in wanted) for n, t in given.items()}
         out = eager(leaves)
         total = torch.stack([(out[o].nan_to_num(0, 0, 0) * g.to(out[o].dtype)).double().sum() for o, g in grads.items()]).sum()
@@ -166,7 +167,8 @@ def agree_by(
     rounded = functools.cache(lambda: plainly({n: t.clone() for n, t in inputs.items()}))
     same(found, exact, lambda: rounded()[0], inputs)
     given = {n: have[n].to(inputs[n].dtype) if n in have else torch.zeros_like(inputs[n]) for n in wanted}
-    same(given, want, None if whole else lambda: rounded()[1], inputs)
+    terms = functools.cache(lambda: plainly(_double(inputs), first_terms(program))[1])
+    same(given, want, None if whole else lambda: rounded()[1], inputs, lambda name: largest(terms()[name]))
     return gradient.tape(inputs, wanted, tuple(grads))
 
 
@@ -175,9 +177,11 @@ def same(
     exact: Mapping[str, torch.Tensor],
     plain: Callable[[], Mapping[str, torch.Tensor]] | None,
     inputs: Mapping[str, torch.Tensor],
+    term: Callable[[str], float] = lambda name: 0.0,
 ) -> None:
     """Arrays are the exact ones: NaN and infinities at the same places, errors within the rule. plain: the arrays of eager in the
-    dtype of the call, whose errors are the yardstick where terms cancel; None: any error that the scale of all arrays allows."""
+    dtype of the call, whose errors are the yardstick where terms cancel; None: any error that the scale of all arrays allows. term: the
+    scale of what a gradient is a difference of."""
     n = reduction_length(t.shape for t in inputs.values())
     floats = [v for v in exact.values() if v.is_floating_point()]
     promoted = functools.reduce(torch.promote_types, [t.dtype for t in inputs.values() if t.is_floating_point()])
@@ -186,6 +190,8 @@ def same(
         seen = compare(found[name], want, dtype)
         assert seen.reason is None, f"{name}: {seen.reason}"
         allowed = tolerance(dtype, n, seen.scale)
+        if seen.error > allowed:
+            allowed = tolerance(dtype, n, max(seen.scale, term(name)))
         if seen.error > allowed:
             exactly = dtype == torch.float64  # then eager is no better than what is measured, and nothing tells its error
             off = math.inf if exactly or plain is None else compare(plain()[name], want, dtype).error

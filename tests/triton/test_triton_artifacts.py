@@ -135,7 +135,7 @@ else:
 
 def test_definitions_come_along(tmp_path: Path) -> None:
     manifest = made(DISTANCE, tmp_path)
-    assert len(manifest["kernels"]) == 5
+    assert len(manifest["kernels"]) == 4
     run_alone(
         tmp_path,
         "kernel",
