@@ -6,13 +6,15 @@ share and b one of the key or of all pairs, no arithmetic is left on it: a dista
 started from -|k|^2 / 2 s^2, a logistic function gets its scaled and shifted score.
 
 Each of the D steps of the sum is then rounded at the size of b as well, which adds up to about sqrt(D) / 4 units in the last place of
-b. Norms are of the size of the products themselves. Where a body has several products of pairs, as a backward pass has, the gain is
-lost beside them and the sum is left as it is.
+b. Norms are of the size of the products themselves. A backward pass is left as it is: most have several products of pairs, beside
+which the gain is lost, and a log-sum-exp is no number to start from. So is a sum where another kernel computes the scores again under
+the log-sum-exp that this one stores, and c is a number of the caller, which `factors` folds alike in both: the weight of a key that
+has all of it is then 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from attncc.ir.expr import Apply, Const, Expr, Index, Read, children, kind_of, rebuild, walk
@@ -57,6 +59,8 @@ class _Starter:
         }
         self.taken = set(self.dims) | {a.name for a in program.args}
         self.scaled: dict[tuple[str, Expr], str] = {}
+        kept = any(a.role == "out" and a.acc for a in program.args)
+        self.again = kept and any(isinstance(s, Block) and s.kind == "online" for s in _all(program.body))
 
     def run(self) -> Program:
         body = list(self.body(self.program.body))
@@ -69,7 +73,7 @@ class _Starter:
     def body(self, body: Sequence[Stmt]) -> tuple[Stmt, ...]:
         out = list(body)
         products = [s for s in body if isinstance(s, Dot) and s.out]
-        if len(products) == 1:
+        if len(products) == 1 and not products[0].turned:
             out = self.started(out, products[0])
         return tuple(self.inside(s) for s in out)
 
@@ -90,7 +94,7 @@ class _Starter:
             not self.of(c, set(), True)
             or not self.of(b, {loop}, False)
             or _sources(b) & within
-            or (_owned(c, self.program.scalars) and b == _NONE)
+            or (_owned(c, self.program.scalars) and (b == _NONE or self.again))
         ):
             return body
         made = operand
@@ -156,6 +160,13 @@ class _Starter:
             made, number = f"{hint}{number}", number + 1
         self.taken.add(made)
         return made
+
+
+def _all(body: Sequence[Stmt]) -> Iterator[Stmt]:
+    """Every statement, blocks among them."""
+    for stmt in body:
+        yield stmt
+        yield from _all(inner(stmt))
 
 
 def _owned(c: Expr, scalars: Sequence[object]) -> bool:

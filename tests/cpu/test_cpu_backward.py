@@ -7,6 +7,8 @@ import torch
 from attends import attend, op, qkv, rand
 from cpu_cases import agree_both
 
+from attncc.testing.tolerances import tolerance
+
 CLAUSES = {
     "softmax": "mask j < i - 5\nnormalize softmax",
     "sink": "mask j <= i\nnormalize softmax(s; sink = 1)",
@@ -35,3 +37,17 @@ def test_grouped_heads_with_a_slope() -> None:
       attend o over j { score dot(q, k) / sqrt(d) - slope * abs(i - j)   mask j <= i   normalize softmax   mix v }
     }"""
     agree_both(op(text), {"q": rand(2, 37, 6, 16), "k": rand(2, 45, 3, 16), "v": rand(2, 45, 3, 8), "slope": rand(6)})
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_all_weight_on_one_key(bias: bool) -> None:
+    """The backward pass finds that weight to be 1, however great the score: scores are rounded alike in all kernels."""
+    made = op(attend(f"score s = dot(q, k) / 8{' + w' if bias else ''}\nnormalize softmax\nmix v", ", w[j]" if bias else ""))
+    chosen = torch.arange(40) * 7 % 40
+    k = rand(1, 1, 40, 64).sign().float()
+    inputs = {"q": k[:, :, chosen] * 53.7 + rand(1, 1, 40, 64).float(), "k": k, "v": rand(1, 1, 40, 8).float().requires_grad_()}
+    out = made(**inputs, **({"w": rand(40).float()} if bias else {}), backend="cpu")
+    cotangent = rand(1, 1, 40, 8).float()
+    (found,) = torch.autograd.grad(out, inputs["v"], cotangent)
+    want = torch.zeros_like(found).index_add(2, chosen, cotangent)
+    assert (found - want).abs().max() <= tolerance(torch.float32, 1, float(want.abs().max()))
