@@ -14,12 +14,19 @@ from .gradient import AUTOGRAD
 _C = torch._C
 _TAPES = (_C.DispatchKey.AutogradCPU, _C.DispatchKey.AutogradCUDA)
 _KERNELS = (_C.DispatchKey.CPU, _C.DispatchKey.CUDA)
+_NAMES = ("_dispatch_keys", "_dispatch_tls_local_include_set", "_dispatch_tls_local_exclude_set", "_is_torch_function_mode_enabled")
+_ANSWERS = (
+    all(hasattr(_C, name) for name in _NAMES)
+    and all(hasattr(_C.DispatchKeySet, name) for name in ("raw_repr", "from_raw_repr", "highestPriorityTypeId"))
+    and hasattr(profiler, "_is_profiler_enabled")
+)
+"""PyTorch promises none of these names: where a version lacks one, every call goes through its dispatcher."""
 
 
 def reached(tensors: Iterable[torch.Tensor]) -> str:
     """What a call reaches first: `tape`, autograd with the kernel below it; `kernel`; or "" for anything else, be it a mode, a
     subclass, a transform, a trace, a profiler, autocast, or memory that is to be read otherwise than it stands there."""
-    if profiler._is_profiler_enabled or _C._is_torch_function_mode_enabled():
+    if not _ANSWERS or profiler._is_profiler_enabled or _C._is_torch_function_mode_enabled():
         return ""
     keys = []
     for t in tensors:
