@@ -54,7 +54,7 @@ def test_other_lengths_compile_nothing() -> None:
     for i in (1, 5, 64, 65, 200):
         runner(tensors(3, i, 70))
     assert len(runner._loaded) == 1
-    names = {launch.name for made in runner._launches.values() for launch in made}
+    names = {launch.name for fit in runner.fits.values() for made in fit.ready.values() for launch in made}
     assert names == {"core", "core_grouped"}
 
 
