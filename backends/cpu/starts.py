@@ -28,6 +28,7 @@ from attncc.tile.nodes import (
     Program,
     Reduce,
     Repeat,
+    Scalar,
     Set,
     Stmt,
     TileLoop,
@@ -169,9 +170,9 @@ def _all(body: Sequence[Stmt]) -> Iterator[Stmt]:
         yield from _all(inner(stmt))
 
 
-def _owned(c: Expr, scalars: Sequence[object]) -> bool:
+def _owned(c: Expr, scalars: Sequence[Scalar]) -> bool:
     """Whether a factor alone is a number of the caller: then it is folded with the extremes (`factors`)."""
-    names = {s.name for s in scalars}  # type: ignore[attr-defined]
+    names = {s.name for s in scalars}
     return _sources(c) <= names
 
 
