@@ -1,5 +1,6 @@
-/* One call of a kernel: owners are handed out a few at a time, the last ones first, to as many threads as the caller allows; those that
-   follow one another read much of the same, and what the next one reads is asked from memory while one is computed.
+/* One call of a kernel: owners are handed out a few at a time, the last ones first, to as many threads as the caller allows. A thread
+   computes its few upwards, as arrays lie in memory: those that follow one another read much of the same, and what the next one reads is
+   asked from memory while one is computed.
    No result depends on which thread computes an owner. `start` is the OpenMP runtime's own entry (GOMP_parallel), which the caller looks
    up, so that the threads are those that every other operator of the process uses. */
 
@@ -79,12 +80,13 @@ static void work(void *argument)
         long at = __atomic_fetch_add(&call->next, some, __ATOMIC_RELAXED), end = least(at + some, call->owners);
         if (at >= end) break;
         forget_soon(soon);
-        if (call->ask) call->ask(call, call->owners - 1 - at);
+        const long first = call->owners - end, last = call->owners - at;
+        if (call->ask) call->ask(call, first);
         ask_all_soon(soon);
-        for (; at < end; ++at) {
-            soon->next = soon->last = 0;
-            if (call->ask && at + 1 < end) call->ask(call, call->owners - 2 - at);
-            call->owner(call, call->owners - 1 - at, thread_memory);
+        for (long owner = first; owner < last; ++owner) {
+            begin_soon(soon);
+            if (call->ask && owner + 1 < last) call->ask(call, owner + 1);
+            call->owner(call, owner, thread_memory);
         }
     }
     forget_soon(soon);

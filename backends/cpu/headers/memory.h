@@ -114,6 +114,15 @@ INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long 
     for (end = least(count + (done + some) / strips, left); next < end; ++next) ask(rows + next * step, bytes);
 }
 
+/* Whether there are LANES rows, none of them outside. */
+INLINE int all_inside(const long *at, long rows)
+{
+    if (rows < LANES) return 0;
+    long some = 0;
+    for (long l = 0; l < LANES; ++l) some |= at[l];
+    return some >= 0;
+}
+
 /* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
 #define LOAD_COLUMNS(name, type, convert, convert_all) \
     APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
@@ -121,13 +130,16 @@ INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long 
         for (long l = 0; step == 1 && l < lanes; ++l) \
             if (at[l] >= 0) ask(from + at[l], rows * (long)sizeof(type)); \
         for (long first = 0; first < STRIP; first += LANES) { \
-            long r = 0; \
+            long r = 0, whole = all_inside(at + first, lanes - first); \
             if (first >= lanes) \
                 for (; r < rows; ++r) store(to + r * STRIP + first, splat(0)); \
             for (; step == 1 && r + LANES <= rows; r += LANES) { \
-                vreal square[LANES_COUNT] = {}; \
-                for (long l = 0; l < LANES && first + l < lanes; ++l) \
-                    if (at[first + l] >= 0) square[l] = convert_all(from + at[first + l] + r); \
+                vreal square[LANES_COUNT]; \
+                if (whole) \
+                    _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = convert_all(from + at[first + l] + r); \
+                else \
+                    for (long l = 0; l < LANES; ++l) \
+                        square[l] = first + l < lanes && at[first + l] >= 0 ? convert_all(from + at[first + l] + r) : splat(0); \
                 transpose(square); \
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l]); \
             } \
@@ -157,13 +169,16 @@ INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long 
         for (long l = 0; step == 1 && l < lanes; ++l) \
             if (at[l] >= 0) ask_to_write(to + at[l], rows * (long)sizeof(type)); \
         for (long first = 0; first < lanes; first += LANES) { \
-            long r = 0, last = least(first + LANES, lanes); \
+            long r = 0, last = least(first + LANES, lanes), whole = all_inside(at + first, lanes - first); \
             for (; step == 1 && r + LANES <= rows; r += LANES) { \
                 vreal square[LANES_COUNT]; \
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = load(from + (r + l) * STRIP + first); \
                 transpose(square); \
-                for (long l = 0; first + l < last; ++l) \
-                    if (at[first + l] >= 0) convert_all(to + at[first + l] + r, square[l]); \
+                if (whole) \
+                    _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) convert_all(to + at[first + l] + r, square[l]); \
+                else \
+                    for (long l = 0; first + l < last; ++l) \
+                        if (at[first + l] >= 0) convert_all(to + at[first + l] + r, square[l]); \
             } \
             for (; r < rows; ++r) \
                 for (long l = first; l < last; ++l) \
