@@ -31,7 +31,7 @@ from .factors import fold
 from .groups import Run, runs
 from .memory import BFLOAT16
 from .printed import Kernel
-from .ready import prepare, reads
+from .ready import prepare, reads, scaled
 from .sharing import Rescaled, split
 from .starts import start
 
@@ -44,7 +44,7 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
     """
     program, by_rows = split(program)
     program = program if element == BFLOAT16 else fold(start(program))  # a folded factor would be rounded
-    return KernelPrinter(prepare(program), features, bits, element, name or program.name, by_rows).kernel()
+    return KernelPrinter(scaled(prepare(program), by_rows), features, bits, element, name or program.name, by_rows).kernel()
 
 
 class KernelPrinter(Asks):

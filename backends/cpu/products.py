@@ -7,7 +7,7 @@ from attncc.ir.expr import Apply, kind_of, walk
 from attncc.tile.nodes import Dot, Load, Map, Program, Reduce, Set, TileLoop, statements
 
 from .groups import Groups
-from .narrow import Narrow, narrow
+from .narrow import Narrow, narrow, rises
 
 _COMPARISONS = ("eq", "ne", "le", "lt", "ge", "gt", "min", "max")
 
@@ -83,36 +83,60 @@ class Products(Groups):
         return narrow(loop, self.dims[loop.dim], self.owner.name, self.values, self.rounds)
 
     def spans_here(self) -> tuple[str, str] | None:
-        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end."""
+        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end. Where a mask is
+        no more than its bounds, `sure` is where those begin and end that all rows of the vector admit."""
+        self.sure = None
         if self.narrow is None:
             return None
-        dim = self.dims[self.narrow.dim]
+        dim, single = self.dims[self.narrow.dim], len(self.owner.axes) == 1
         axis, inner = dim.axes[0], " * ".join(self.extent(a) for a in dim.axes[1:])
+        ways = [rises(b.at, self.owner.axes[0]) if single else None for b in self.narrow.bounds]
         begin, end, low, high = (self.names.fresh(name) for name in ("begin", "end", "low", "high"))
+        arrays, times = [begin, end], f" * {inner}" if inner else ""
+        if self.narrow.exact and None not in ways:
+            self.sure = self.names.fresh("sure"), self.names.fresh("unsure")
+            arrays += self.sure
         some = self.names.fresh("some_keys")
         if not self.narrow.whole:
             self.line(f"long {some} = 0;")
-        self.line(f"long {begin}[STRIP / LANES_COUNT], {end}[STRIP / LANES_COUNT];")
+        self.line(f"long {', '.join(f'{name}[STRIP / LANES_COUNT]' for name in arrays)};")
         self.lane_dim, self.lane_at = self.owner.name, "v"
         with self.inside(), self.block("for (long v = 0; v < lanes; v += LANES)"):
-            self.show([b.at for b in self.narrow.bounds], self.owner.name, vector=True)
-            self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
-            for bound in self.narrow.bounds:
-                code = self.printer.lanes(bound.at, "int")
-                if bound.low:
-                    self.line(f"{low} = most({low}, least_lane({code}) - {self.first(axis)});")
-                else:
-                    self.line(f"{high} = least({high}, greatest_lane({code}) - {self.first(axis)} + 1);")
-            times = f" * {inner}" if inner else ""
+            self.show(
+                [b.at for b, way in zip(self.narrow.bounds, ways, strict=True) if way is None], self.owner.name, vector=True
+            )
+            self._bounds(ways, (low, high), all_rows=False)
             self.line(f"{low} = least({low}, {self.extent(axis)});")
             self.line(f"{begin}[v / LANES] = {low}{times};")
             self.line(f"{end}[v / LANES] = most({low}, {high}){times};")
             if not self.narrow.whole:
                 self.line(f"{some} += {end}[v / LANES] - {begin}[v / LANES];")
+            if self.sure is not None:
+                first, last = self.names.fresh("low"), self.names.fresh("high")
+                self._bounds(ways, (first, last), all_rows=True)
+                self.line(f"{self.sure[0]}[v / LANES] = least({first}{times}, {end}[v / LANES]);")
+                self.line(f"{self.sure[1]}[v / LANES] = most({last}{times}, {self.sure[0]}[v / LANES]);")
         if not self.narrow.whole:
             self.line(f"if ({some} == 0) continue;")
         self.lane_dim = self.lane_at = ""
         return begin, end
+
+    def _bounds(self, ways: list[int | None], names: tuple[str, str], all_rows: bool) -> None:
+        """Least and greatest positions of keys of one vector, as far as they are in the tile. ways: how bounds rise along the rows.
+        all_rows: of what all rows of the vector admit, instead of any."""
+        assert self.narrow is not None
+        (low, high), axis = names, self.dims[self.narrow.dim].axes[0]
+        self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
+        for bound, way in zip(self.narrow.bounds, ways, strict=True):
+            if way is None:
+                code = f"{'least' if bound.low else 'greatest'}_lane({self.printer.lanes(bound.at, 'int')})"
+            else:
+                self.at[self.owner.name] = "v" if (bound.low == (way >= 0)) != all_rows else "v + LANES - 1"
+                code = self.printer.scalar(bound.at).at(12)
+            if bound.low:
+                self.line(f"{low} = most({low}, {code} - {self.first(axis)});")
+            else:
+                self.line(f"{high} = least({high}, {code} - {self.first(axis)} + 1);")
 
     def _within(self, parts: list[str], asked: str, rows: bool) -> None:
         """A product of which each vector of the owner's rows needs a span alone: of the result's rows, or of what is summed over.

@@ -108,6 +108,7 @@ INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long 
                       long part, long some, long lead)
 {
     const char *rows = tile;
+    if (left <= 0 && !(first && strip == 0)) return;
     long own = part > 0 ? part + lead : 0, end = least(part + lead + some, count);
     long done = strip * count + part, next = count + done / strips;
     for (; first && strip == 0 && own < end; ++own) ask(rows + own * step, bytes);
@@ -123,9 +124,10 @@ INLINE int all_inside(const long *at, long rows)
     return some >= 0;
 }
 
-/* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
+/* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. name_by: all of
+   them times a number. */
 #define LOAD_COLUMNS(name, type, convert, convert_all) \
-    APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
+    INLINE void name##_times(real *restrict to, const type *from, const long *at, long lanes, long rows, long step, real by) \
     { \
         for (long l = 0; step == 1 && l < lanes; ++l) \
             if (at[l] >= 0) ask(from + at[l], rows * (long)sizeof(type)); \
@@ -141,12 +143,20 @@ INLINE int all_inside(const long *at, long rows)
                     for (long l = 0; l < LANES; ++l) \
                         square[l] = first + l < lanes && at[first + l] >= 0 ? convert_all(from + at[first + l] + r) : splat(0); \
                 transpose(square); \
-                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l]); \
+                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l] * splat(by)); \
             } \
             for (; r < rows; ++r) \
                 for (long l = first; l < first + LANES; ++l) \
-                    to[r * STRIP + l] = l < lanes && at[l] >= 0 ? convert(from[at[l] + r * step]) : 0; \
+                    to[r * STRIP + l] = l < lanes && at[l] >= 0 ? convert(from[at[l] + r * step]) * by : 0; \
         } \
+    } \
+    APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
+    { \
+        name##_times(to, from, at, lanes, rows, step, 1); \
+    } \
+    APART void name##_by(real *restrict to, const type *from, const long *at, long lanes, long rows, long step, real by) \
+    { \
+        name##_times(to, from, at, lanes, rows, step, by); \
     }
 
 /* to[row][column] = from[at[row] + column * step]; at < 0: outside, 0. `wide` is the length of a row of `to`. */
@@ -212,6 +222,7 @@ STORE_COLUMNS(store_columns_real, real, as_is, put_all)
 ADD_ROWS(add_rows_real, real, as_is, as_is)
 #else
 #define load_columns_real load_columns
+#define load_columns_real_by load_columns_by
 #define load_rows_real load_rows
 #define store_columns_real store_columns
 #define add_rows_real add_rows
