@@ -144,6 +144,7 @@ class Memory(Frame):
     def rounds(self, stmt: Dot) -> bool:
         """Whether the operands of a product are, or may be rounded to, elements that a matrix unit takes."""
         plain = {s.out for s in statements(self.program.body) if isinstance(s, Load) and not self.program.arg(s.arg).acc}
+        plain -= set(self.ready.factors)
         return self.element == BFLOAT16 and (bool(stmt.cast) or {stmt.a, stmt.b} <= plain)
 
     def _view(self, stmt: Load, place: Place) -> None:

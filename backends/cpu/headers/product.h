@@ -218,7 +218,7 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
 
 /* Products added to c, where each vector of columns sums over a span of k alone: what all have in common side by side, the rest by
    itself. */
-#define PRODUCT_WITHIN(name, ROWS, WIDE) \
+#define PRODUCT_WITHIN(name, ROWS, WIDE, ASKS) \
     INLINE void name(const real *all_a, long a_row, long a_step, const real *all_b, long b_step, real *c, long c_row, const real *by, \
                      const long *begin, const long *end, struct soon *soon) \
     { \
@@ -241,7 +241,7 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
             } \
         const real *a = all_a + first * a_step, *b = all_b + first * b_step; \
         long k = first; \
-        PRODUCT_STEPS(ROWS, WIDE, 1, k, last) \
+        PRODUCT_STEPS(ROWS, WIDE, ASKS, k, last) \
         _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
             for (long k = last; k < end[n]; ++k) { \
                 vreal column = load_any(all_b + k * b_step + n * LANES); \
@@ -251,8 +251,8 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
 #define PRODUCTS_WITHIN(WIDE) \
-    PRODUCT_WITHIN(block_within_##WIDE, BLOCK, WIDE) \
-    PRODUCT_WITHIN(row_within_##WIDE, 1, WIDE) \
+    PRODUCT_WITHIN(block_within_##WIDE, BLOCK, WIDE, 1) \
+    PRODUCT_WITHIN(row_within_##WIDE, 1, WIDE, 0) \
     APART void product_within_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
                                      const real *by, const long *begin, const long *end) \
     { \
