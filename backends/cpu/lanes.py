@@ -136,8 +136,9 @@ class Lanes(Memory):
         else:
             sure, unsure = (f"{name}[{self.lane_at} / LANES]" for name in self.sure)
             if all(self.bare(stmt) for stmt in inner):
-                for stmt in inner:
-                    self._join(stmt, self._reduction(stmt, sure, unsure))
+                for one in inner:
+                    assert isinstance(one, Reduce)
+                    self._join(one, self._reduction(one, sure, unsure))
             else:
                 self._loop(rows.dim, inner, f"long x = {sure}; x < {unsure}; ++x", stored)
             rest = f"long x = {begin} == {sure} ? {unsure} : {begin}; x < {end}; x = x + 1 == {sure} ? {unsure} : x + 1"
@@ -210,12 +211,12 @@ class Lanes(Memory):
     def _reductions(self, rows: Rows, stored: dict[str, bool]) -> None:
         """Bare reductions, by functions that keep several rows under way."""
         for stmt in rows.stmts:
+            assert isinstance(stmt, Reduce)
             self.line(f"const vreal {self.names.of('value', stmt.out)} = {self._reduction(stmt, *self.span(rows.dim))};")
             self._reduced(stmt, stored)
 
-    def _reduction(self, stmt: Stmt, begin: str, end: str) -> str:
+    def _reduction(self, stmt: Reduce, begin: str, end: str) -> str:
         """A bare reduction of some rows."""
-        assert isinstance(stmt, Reduce)
         home = self.homes[stmt.tile]
         weak = stmt.op != "sum" and stmt.out in self.ready.online
         name = {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
