@@ -46,7 +46,7 @@ def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style
     stored = config.stored and descriptors
     widest = WIDEST if Setting(target, bits).multiplied else 0
     return Style(
-        kind, config.rest, lanes and not special, special, config.order, stored, config.persistent, config.flat, config.early, fast,
+        kind, config.rest, lanes, special, config.order, stored, config.persistent, config.flat, config.early, fast,
         widest,
     )  # fmt: skip
 
