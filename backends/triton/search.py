@@ -232,7 +232,7 @@ def search(
         return None
     limit = len(tried) + 5 * _FEW
     for make in (_flat, _early, _stored, _special, _persistent):
-        for trial in _promising(tried, make in (_flat, _stored)):
+        for trial in _promising(tried, make in (_flat, _early, _stored)):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
     best = best_of(tried)
