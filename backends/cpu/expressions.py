@@ -153,8 +153,9 @@ class Printer:
                 if args[0].lanes and not args[0].code.startswith("load("):
                     args[0] = Text(f"rounded({args[0].code})", "float", True)
                 return self._sign("sub", args, "float")
-            case Apply("min", (s, Const() as bound)):
-                return self._extreme("min", [self._exponent(s, lanes), self._print(bound, lanes)], expr)
+            case Apply("min", (Apply("sub") as s, Const() as bound)):
+                args = [self._exponent(s, lanes), self.converted(self._print(bound, lanes), "float")]
+                return self._extreme("min", args, expr)
         return self._print(expr, lanes)
 
     def _unary(self, op: str, args: list[Text], kind: str, expr: Apply) -> Text:
