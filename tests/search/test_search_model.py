@@ -93,12 +93,16 @@ def test_no_form_spills(name: str, width: int, dtype: str, worker: Kept) -> None
     clean(bounds(name, worker, width=width, dtype=dtype, **FORMS[name]))
 
 
+KINDS: dict[str, list[dict[str, Any]]] = {"agent": [{"kind": kind} for kind in ("deit", "pvt", "cswin")]}
+"""Parameters of patterns whose overloads need one to be told apart."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [p.name for p in attncc.patterns()])
-def test_no_shipped_pattern_spills(name: str, worker: Kept) -> None:
+@pytest.mark.parametrize(("name", "params"), [(p.name, one) for p in attncc.patterns() for one in KINDS.get(p.name, [{}])])
+def test_no_shipped_pattern_spills(name: str, params: dict[str, Any], worker: Kept) -> None:
     """Every fused kernel of every shipped pattern, both passes, in the plainest form, bf16, at the sizes the pattern chooses."""
     try:
-        found = bounds(name, worker)
+        found = bounds(name, worker, **params)
     except AttnError as error:
         assert "no fused kernel" in error.message, error.message
         return
@@ -150,7 +154,7 @@ def test_compile_takes_pinned_configurations(tmp_path: Path) -> None:
     config = Config(64, 128, 4, 2)
     _, sample = open_sample("sigmoid_core", None, {})
     (step,) = plan(sample.program, ["core"]).steps
-    program = step.kernels[0]  # type: ignore[union-attr]
+    program = step.kernels[0]
     sizes = {d.axes[0]: 64 for d in program.dims if d.whole}
     path = tmp_path / "pins.json"
     key = pins.key_of(program, sizes, Setting("cuda:90", 16))

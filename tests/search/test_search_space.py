@@ -13,6 +13,7 @@ from attncc.backends.triton.choice import candidates
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.machine import Compiled, Failed, Request
 from attncc.backends.triton.machine.isolated import Reason
+from attncc.backends.triton.search import single
 from attncc.backends.triton.space import Setting, allowed, floor_registers, neighbours, ordered, overhang, shared_bytes
 from attncc.backends.triton.traits import traits
 
@@ -26,7 +27,7 @@ def kernels(body: str) -> dict[str, Program]:
     """Tile programs of a softmax, forward and backward, by name."""
     program = op(attend(f"{body} normalize softmax mix v")).ir
     plans = [made for _, made in phases(program, [o.name for o in program.outputs])]
-    return {k.name: k for made in plans for s in made.steps for k in s.kernels}  # type: ignore[union-attr]
+    return {k.name: k for made in plans for s in made.steps for k in s.kernels}
 
 
 @pytest.fixture(scope="module")
@@ -95,13 +96,25 @@ def test_bounds_rule_out_what_cannot_run(softmax: dict[str, Program]) -> None:
             assert all(allowed(found, c, HOPPER) for c in ordered(program, wide, HOPPER))
 
 
+def test_products_of_threads_are_small(softmax: dict[str, Program]) -> None:
+    """fp32 on NVIDIA: threads multiply, so a search starts with few pairs a thread, and features are cut where 16 bits are not."""
+    features, program = {"d": 128, "e": 128}, next(iter(softmax.values()))
+    for target, bits, multiplied in (("cuda:90", 32, True), ("cuda:90", 16, False), ("hip:gfx942", 32, False)):
+        setting = Setting(target, bits)
+        assert setting.multiplied is multiplied
+        found = ordered(program, features, setting)
+        assert any(c.owner * c.loop > 32 * 32 * c.warps for c in found) is not multiplied
+        text = single(program, features, setting, found[0]).text
+        assert ("tl.arange(0, 128)" not in text and "64 + tl.arange(0, 64)" in text) is multiplied
+
+
 def test_windows_along_two_axes_take_small_boxes() -> None:
     program = op(
         """pattern p(q[b, y, x, d], k[b, y, x, d], v[b, y, x, e]) -> o[b, y, x, e] {
   attend o over (y', x') { score dot(q, k') mask abs(y - y') <= 3 and abs(x - x') <= 3 normalize softmax mix v' }
 }"""
     ).ir
-    kernel = next(k for _, made in phases(program, ["o"]) for s in made.steps for k in s.kernels)  # type: ignore[union-attr]
+    kernel = next(k for _, made in phases(program, ["o"]) for s in made.steps for k in s.kernels)
     of = traits(kernel, WIDE)
     assert of is not None and (of.owner_axes, of.loop_axes) == (2, 2)
     assert all(c.owner <= 64 for c in ordered(kernel, WIDE, HOPPER))
