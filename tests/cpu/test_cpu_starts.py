@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from attncc.backends.cpu.kernel import print_kernel
+from attncc.backends.cpu.printing import print_kernel
 
 import attncc
 from attncc.schedules.plan import Fused, plan

@@ -138,12 +138,6 @@ ASKING(3)
 INLINE void product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, long columns,
                     long depth, int add, const real *by, const real *start, long start_step)
 {
-#ifdef FEW_COLUMNS
-    if (a_row == 1 && start == &NOTHING && few_mixed(rows, columns, depth)) {
-        mixed(a, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
-#endif
     long left = (columns + LANES - 1) / LANES;
     while (left > 0) {
         long wide = left == 4 ? 2 : least(left, 3);
@@ -260,18 +254,3 @@ INLINE void product_within(const real *a, long a_row, long a_step, const real *b
     else
         product_within_1(a, a_row, a_step, b, b_step, c, c_row, rows, by, begin, end);
 }
-
-#ifdef FEW_COLUMNS
-/* c = a b, where columns of b may have been turned. */
-INLINE void turned_product(const real *columns_of_b, const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row,
-                           long rows, long columns, long depth, const real *start, long start_step)
-{
-    if (!columns_of_b) {
-        product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, 0, 0, start, start_step);
-        return;
-    }
-    dots(a, a_row, columns_of_b, c, c_row, rows, columns, depth);
-    for (long m = 0; start != &NOTHING && m < rows; ++m)
-        for (long n = 0; n < columns; ++n) c[m * c_row + n] += start[m * start_step];
-}
-#endif
