@@ -41,7 +41,11 @@ class FewPrinter(KernelPrinter):
         """Lines of the entry that put it in the place of the other, where an owner is a few rows and all lies well."""
         rows = " * ".join(f"boxes[{list(self.tiled).index(a)}]" for a in self.owner.axes)
         every = [(a.name, axis) for a in self.program.args for axis in a.axes]
-        tests = [f"few({rows})", *(f"{n} % LANES == 0" for n in self.deep), *(f"strides[{every.index(x)}] == 1" for x in self.unit)]
+        tests = [
+            f"few({rows})",
+            *(f"{n} % LANES == 0" for n in self.deep),
+            *(f"strides[{every.index(x)}] == 1" for x in self.unit),
+        ]
         return [
             "#if LANES_COUNT >= 4",
             f"    if ({' && '.join(tests)}) {{",
@@ -71,7 +75,7 @@ class FewPrinter(KernelPrinter):
     def _view(self, stmt: Load, place: Place) -> None:
         super()._view(stmt, place)
         other = next(d for d in stmt.dims if d in self.features)
-        (axis, _), = place.along[other]
+        ((axis, _),) = place.along[other]
         self.unit[stmt.arg, axis] = None
 
     def _dot(self, stmt: Dot, by: str = "0") -> None:
