@@ -27,7 +27,7 @@ def print_module(title: str, programs: Iterable[Program], features: Mapping[str,
     names = Names()
     programs = tuple(programs)
     few = ["few"] if any(map(takes_few, programs)) else []
-    headers = ("vector", "functions", "product", "memory", "matrix", *few, "call")
+    headers = ("vector", "functions", "memory", "matrix", *few, "product", "call")
     for program in programs:
         own = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
         kernels[program.name] = print_kernel(

@@ -108,14 +108,13 @@ def test_pairs(case: str, dtype: torch.dtype) -> None:
 
 
 def test_which_programs() -> None:
-    """Those that sum over keys alone, the gradient of the queries among them; not those whose owners are the keys."""
+    """Those that sum over keys alone; not backward passes, whose owners are the keys."""
     (step,) = [
         s for s in plan(attncc.load("softmax").specialise({"q": 4, "k": 4, "v": 4}), ("core",)).steps if isinstance(s, Fused)
     ]
     assert step.grouped is not None and all(map(takes_few, (*step.kernels, *step.grouped.kernels)))
     tape = agree_both(op(TEXT), inputs(2, 40, 16, 16))
-    taken = {k.owner: takes_few(k) for s in tape.plan.steps if isinstance(s, Fused) for k in s.kernels}
-    assert taken == {"i": True, "j": False}
+    assert not any(takes_few(k) for s in tape.plan.steps if isinstance(s, Fused) for k in s.kernels)
 
 
 @pytest.mark.parametrize("heads", ["h", "(h r)"])

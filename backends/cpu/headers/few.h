@@ -72,19 +72,19 @@ INLINE long whole_lanes(vint x)
 
 /* The sums of a mixture for FEW_WIDE vectors of features, or one; `to` holds those of the rows before, where there are any. */
 #define MIXED(name, type, COLUMNS, WIDE, fill) \
-    INLINE void name(const type *a, long a_step, const real *b, long b_row, long rows, int add, real *to) \
+    INLINE void name(const type *a, long a_step, const real *b, long b_row, long b_step, long rows, int add, real *to) \
     { \
         vreal sum[COLUMNS][WIDE]; \
         _Pragma("GCC unroll 8") for (int n = 0; n < COLUMNS; ++n) \
             _Pragma("GCC unroll 4") for (int w = 0; w < WIDE; ++w) sum[n][w] = add ? load(to + n * FEW_MOST + w * LANES) : splat(0); \
-        for (long m = 0; m < rows; ++m, a += a_step) { \
+        for (long m = 0; m < rows; ++m, a += a_step, b += b_step) { \
             vreal row[WIDE]; \
             _Pragma("GCC unroll 4") for (int w = 0; w < WIDE; ++w) { \
                 row[w] = fill(a + w * LANES); \
                 __builtin_prefetch(a + w * LANES + FEW_AHEAD * a_step, 0, 3); \
             } \
             _Pragma("GCC unroll 8") for (int n = 0; n < COLUMNS; ++n) \
-                _Pragma("GCC unroll 4") for (int w = 0; w < WIDE; ++w) sum[n][w] += splat(b[n * b_row + m]) * row[w]; \
+                _Pragma("GCC unroll 4") for (int w = 0; w < WIDE; ++w) sum[n][w] += splat(b[n * b_row]) * row[w]; \
         } \
         _Pragma("GCC unroll 8") for (int n = 0; n < COLUMNS; ++n) \
             _Pragma("GCC unroll 4") for (int w = 0; w < WIDE; ++w) store(to + n * FEW_MOST + w * LANES, sum[n][w]); \
@@ -130,10 +130,9 @@ INLINE long whole_lanes(vint x)
     MIXED(mixed_1_wide_##kind, type, 1, FEW_WIDE, fill) \
     MIXED(mixed_4_1_##kind, type, FEW_FOUR, 1, fill) \
     MIXED(mixed_4_wide_##kind, type, FEW_FOUR, FEW_WIDE, fill) \
-    APART void few_mix_##kind(const type *a, long a_row, const real *b, long b_row, real *c, long c_row, long rows, long columns, long depth, \
-                              const real *by) \
+    INLINE void mixture_##kind(const type *a, long a_row, const real *b, long b_row, long b_step, real *c, long c_row, long rows, \
+                               long columns, long depth, const real *by) \
     { \
-        MIX_##kind \
         real sums[(FEW + 3) * FEW_MOST] __attribute__((aligned(VECTOR))); \
         vreal factor = by ? load_any(by) : splat(1); \
         for (long first = 0; first < depth; first += FEW_MOST) { \
@@ -143,18 +142,18 @@ INLINE long whole_lanes(vint x)
                 const type *at = a + m * a_row + first; \
                 for (long n = 0, wide; n < columns; n += wide) { \
                     wide = least(some_columns(columns - n), FEW_FOUR); \
-                    const real *weights = b + n * b_row + m; \
+                    const real *weights = b + n * b_row + m * b_step; \
                     long k = 0; \
                     for (; k + FEW_WIDE * LANES <= some; k += FEW_WIDE * LANES) \
                         if (wide == 1) \
-                            mixed_1_wide_##kind(at + k, a_row, weights, b_row, high, m > 0, sums + n * FEW_MOST + k); \
+                            mixed_1_wide_##kind(at + k, a_row, weights, b_row, b_step, high, m > 0, sums + n * FEW_MOST + k); \
                         else \
-                            mixed_4_wide_##kind(at + k, a_row, weights, b_row, high, m > 0, sums + n * FEW_MOST + k); \
+                            mixed_4_wide_##kind(at + k, a_row, weights, b_row, b_step, high, m > 0, sums + n * FEW_MOST + k); \
                     for (; k < some; k += LANES) \
                         if (wide == 1) \
-                            mixed_1_1_##kind(at + k, a_row, weights, b_row, high, m > 0, sums + n * FEW_MOST + k); \
+                            mixed_1_1_##kind(at + k, a_row, weights, b_row, b_step, high, m > 0, sums + n * FEW_MOST + k); \
                         else \
-                            mixed_4_1_##kind(at + k, a_row, weights, b_row, high, m > 0, sums + n * FEW_MOST + k); \
+                            mixed_4_1_##kind(at + k, a_row, weights, b_row, b_step, high, m > 0, sums + n * FEW_MOST + k); \
                 } \
             } \
             for (long k = 0; rows > 0 && k < some; k += LANES) { \
@@ -166,6 +165,12 @@ INLINE long whole_lanes(vint x)
                     store_any(row + l * c_row, load_any(row + l * c_row) * factor + square[l]); \
             } \
         } \
+    } \
+    APART void few_mix_##kind(const type *a, long a_row, const real *b, long b_row, real *c, long c_row, long rows, long columns, long depth, \
+                              const real *by) \
+    { \
+        MIX_##kind \
+        mixture_##kind(a, a_row, b, b_row, 1, c, c_row, rows, columns, depth, by); \
     }
 
 #if LANES_COUNT >= 8
@@ -183,10 +188,37 @@ INLINE long whole_lanes(vint x)
 #define NO_PAIRS(COLUMNS)
 
 #if LANES_COUNT >= 4
+#define FEW_COLUMNS
 FEW_PRODUCTS(numbers, real, load_any, NO_PAIRS)
 #if ELEMENT == 17
 FEW_PRODUCTS(elements, element, widen_all, FEW_PAIRS)
 #elif ELEMENT == 16
 FEW_PRODUCTS(elements, element, widen_all, NO_PAIRS)
 #endif
+
+APART void mix_strip(const real *a, long a_row, const real *b, long b_step, real *c, long c_row, long rows, long columns, long depth,
+                     const real *by)
+{
+    mixture_numbers(a, a_row, b, 1, b_step, c, c_row, rows, columns, depth, by);
+}
+
+/* `product` of a strip with few positions, where that pays: whether it did. */
+INLINE int few_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, long columns,
+                       long depth, int add, const real *by, const real *start, long start_step)
+{
+    if (!few(columns)) return 0;
+    if (a_row == 1 && rows % LANES == 0 && depth >= 2 * LANES && add) {
+        mix_strip(a, a_step, b, b_step, c, c_row, depth, columns, rows, by);
+        return 1;
+    }
+    if (a_step != 1 || depth % LANES != 0 || add || by) return 0;
+    real turned[FEW * 2 * LANES_COUNT] __attribute__((aligned(VECTOR)));
+    for (long m = 0; m < rows; m += 2 * LANES) {
+        long some = least(2 * LANES, rows - m);
+        few_scores_numbers(a + m * a_row, a_row, b, b_step, turned, 2 * LANES, some, columns, depth, start + m * start_step, start_step);
+        for (long l = 0; l < some; ++l)
+            for (long n = 0; n < columns; ++n) c[(m + l) * c_row + n] = turned[n * 2 * LANES + l];
+    }
+    return 1;
+}
 #endif

@@ -2,6 +2,8 @@
    results, 32 products deep. Sums are in 32 bits. Both operands are packed first: rows of a with their depth in a row, rows of b in
    pairs, side by side in each lane. */
 
+static const real NOTHING = 0; /* for products that start from 0, with step 0 */
+
 /* Numbers of memory for a packed operand, or for its rows as numbers. */
 #define HELD(rows, depth) (((rows) + 15) / 16 * 16 * (((depth) + 31) / 32 * 32))
 
@@ -299,37 +301,3 @@ static inline void matrix_ask(void) {}
 static inline void matrix_begin(void) {}
 static inline void matrix_end(void) {}
 #endif
-
-/* `product` with both operands rounded to bfloat16 where that is faster. `held`: memory for HELD(rows, depth) numbers, which keeps a
-   for calls to come; `fresh`: whether a is new. */
-INLINE void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
-                            long columns, long depth, int add, const real *by, real *held, int fresh)
-{
-#ifdef ON_MATRIX_UNIT
-    if (ON_MATRIX_UNIT(depth)) {
-        if (fresh) pack_numbers((uint16_t *)held, a, a_row, a_step, 0, rows, depth);
-        matrix_product((uint16_t *)held, 0, 0, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
-#endif
-    (void)held, (void)fresh;
-    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
-}
-
-/* The same for a that lies in an array of elements. */
-INLINE void stored_product(const element *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
-                           long columns, long depth, int add, const real *by, real *held, int fresh)
-{
-    long wide = (depth + 31) / 32 * 32;
-#ifdef ON_MATRIX_UNIT
-    if (ON_MATRIX_UNIT(depth)) {
-        int straight = a_step == 1 && depth == wide;
-        if (fresh) pack_elements((uint16_t *)held, a, a_row, a_step, straight ? rows / SIDE * SIDE : 0, rows, depth);
-        matrix_product((uint16_t *)held, straight ? a : 0, a_row, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
-#endif
-    for (long m = 0; fresh && m < rows; ++m)
-        for (long k = 0; k < depth; ++k) held[m * wide + k] = widen(a[m * a_row + k * a_step]);
-    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
-}
