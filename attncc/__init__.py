@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 _EXPORTS = {
     "runtime.op": ("compile", "load", "patterns", "Op"),
     "runtime.jit": ("jit",),
-    "runtime.tracing": ("axes", "size", "attend", "keys", "emitted", "otherwise", "require"),
+    "runtime.words": ("axes", "size", "attend", "keys", "emitted", "otherwise", "require"),
     "errors": (
         "AttnError", "AttnSyntaxError", "AttnNameError", "AttnTypeError", "AttnAbsentError", "AttnShapeError", "AttnValueError",
         "AttnUnsupportedError", "AttnInternalError",
@@ -59,13 +59,13 @@ if _TYPE_CHECKING:
     from .runtime.op import compile as compile
     from .runtime.op import load as load
     from .runtime.op import patterns as patterns
-    from .runtime.tracing import attend as attend
-    from .runtime.tracing import axes as axes
-    from .runtime.tracing import emitted as emitted
-    from .runtime.tracing import keys as keys
-    from .runtime.tracing import otherwise as otherwise
-    from .runtime.tracing import require as require
-    from .runtime.tracing import size as size
+    from .runtime.words import attend as attend
+    from .runtime.words import axes as axes
+    from .runtime.words import emitted as emitted
+    from .runtime.words import keys as keys
+    from .runtime.words import otherwise as otherwise
+    from .runtime.words import require as require
+    from .runtime.words import size as size
 
 
 def __getattr__(name: str) -> _Any:
@@ -79,10 +79,10 @@ def __getattr__(name: str) -> _Any:
 
         return import_module(f".{name}", __name__)
     if not name.startswith("_"):  # functions of the language, for traced Python: attncc.dot, attncc.softmax, attncc.rope
-        from .runtime import tracing
+        from .runtime import library, words
 
-        if tracing.known(name):
-            return tracing.function(name)
+        if library.known(name):
+            return words.function(name)
     raise AttributeError(f"module 'attncc' has no attribute '{name}'")
 
 

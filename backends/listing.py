@@ -24,11 +24,16 @@ import torch
 Known = tuple[torch.Tensor, torch.Tensor]
 """Least and greatest value, or: sure to hold, and may hold."""
 
-FAR = 1 << 40
+FAR = 1 << 61
+"""Beyond all values: as an end of an interval, nothing is known on that side. Twice as much still is a number of 64 bits."""
 PAIRS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "add": torch.add, "sub": torch.sub, "mul": torch.mul, "min": torch.minimum, "max": torch.maximum, "eq": torch.eq,
     "ne": torch.ne, "le": torch.le, "lt": torch.lt, "ge": torch.ge, "gt": torch.gt, "and": torch.logical_and, "or": torch.logical_or,
 }  # fmt: skip
+
+
+POOLED = {"bool": (torch.bool,), "int": (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)}
+"""Element types whose least and greatest values PyTorch finds, by kind."""
 
 
 class NoRule(Exception):
@@ -70,6 +75,11 @@ def axes_in(expr: Any) -> set[str]:
         case ("apply", _, _, args):
             return set().union(*map(axes_in, args))
     return set()
+
+
+def _wide(values: torch.Tensor, kind: str) -> torch.Tensor:
+    """Truth values, or whole numbers with 64 bits, as kernels compute with them: what is stored narrow may not hold a sum."""
+    return values != 0 if kind == "bool" else values.to(torch.int64)
 
 
 class Tiles:
@@ -119,8 +129,8 @@ class Tiles:
         if not (axes & rows and axes & keys):
             return self._one_side(expr, 1 if axes & keys else 0)
         match expr:
-            case ("read", _, source, index, None):
-                return self._read_of_both(source, index)
+            case ("read", kind, source, index, None) if kind in POOLED:
+                return self._read_of_both(kind, source, index)
             case ("apply", "int" | "bool", op, args) if all(a[1] in ("int", "bool") for a in args):
                 return self._apply(op, args, [self.bounds(a) for a in args])
         raise NoRule
@@ -150,7 +160,7 @@ class Tiles:
             most = most.unflatten(dim, (count, box)).amax(dim + 1)
         return (least > 0, most > 0) if truth else (least, most)
 
-    def _read_of_both(self, source: str, index: tuple[Any, ...]) -> Known:
+    def _read_of_both(self, kind: str, source: str, index: tuple[Any, ...]) -> Known:
         """Pairs of tiles of an array that is read at plain positions."""
         axes = [x[2] if x[0] == "index" else "" for x in index]
         tiled = (*self.sides[0], *self.sides[1])
@@ -158,6 +168,7 @@ class Tiles:
         if "" in axes or len(set(axes)) < len(axes) or source not in self.arrays:
             raise NoRule
         values = self.arrays[source].permute([axes.index(a) for a in wanted if a in axes])
+        values = values if values.dtype in POOLED[kind] else _wide(values, kind)
         least, most = self._pooled(values.reshape([self.sizes[a] if a in axes else 1 for a in wanted]), tiled)
         shape = [*least.shape[: len(self.grid)], *self.counts]
         return least.reshape(shape), most.reshape(shape)
@@ -176,6 +187,9 @@ class Tiles:
                 yes, no = (cond[0] & a[0]) | (~cond[1] & b[0]), (cond[1] & a[1]) | (~cond[0] & b[1])
                 return yes | (a[0] & b[0]), no
         low, high = [a[0].to(torch.int64) for a in args], [a[1].to(torch.int64) for a in args]
+        if op in ("add", "sub", "mul"):
+            least, most = self._arithmetic(op, low, high)
+            return least.clamp(-FAR, FAR), most.clamp(-FAR, FAR)
         match op:
             case "le":
                 return high[0] <= low[1], low[0] <= high[1]
@@ -189,10 +203,6 @@ class Tiles:
                 same = (low[0] == high[0]) & (low[1] == high[1]) & (low[0] == low[1])
                 meet = (low[0] <= high[1]) & (low[1] <= high[0])
                 return (same, meet) if op == "eq" else (~meet, ~same)
-            case "add":
-                return low[0] + low[1], high[0] + high[1]
-            case "sub":
-                return low[0] - high[1], high[0] - low[1]
             case "neg":
                 return -high[0], -low[0]
             case "min" | "max":
@@ -200,9 +210,6 @@ class Tiles:
             case "abs":
                 most = torch.maximum(high[0], -low[0])
                 return torch.maximum(torch.maximum(low[0], -high[0]), torch.zeros_like(most)), most
-            case "mul":
-                ends = torch.broadcast_tensors(low[0] * low[1], low[0] * high[1], high[0] * low[1], high[0] * high[1])
-                return torch.stack(ends).amin(0), torch.stack(ends).amax(0)
             case "floordiv" | "mod" if (below := self._number(exprs[1])) > 0:
                 first, last = (torch.div(x[0], below, rounding_mode="floor") for x in (low, high))
                 if op == "floordiv":
@@ -210,6 +217,18 @@ class Tiles:
                 one = first == last
                 return torch.where(one, low[0] - first * below, 0), torch.where(one, high[0] - last * below, below - 1)
         raise NoRule
+
+    def _arithmetic(self, op: str, low: list[torch.Tensor], high: list[torch.Tensor]) -> Known:
+        """A sum, difference or product of two intervals, its ends beyond FAR where they are not known."""
+        if op == "add":
+            return low[0] + low[1], high[0] + high[1]
+        if op == "sub":
+            return low[0] - high[1], high[0] - low[1]
+        pairs = [(a, b) for a in (low[0], high[0]) for b in (low[1], high[1])]
+        ends = torch.stack(torch.broadcast_tensors(*(a * b for a, b in pairs)))
+        rough = torch.stack(torch.broadcast_tensors(*(a.double() * b.double() for a, b in pairs)))
+        over = rough.abs().amax(0) >= FAR  # the product of 64 bits may have wrapped
+        return torch.where(over, -FAR, ends.amin(0)), torch.where(over, FAR, ends.amax(0))
 
     # At positions of one side.
 
@@ -225,8 +244,8 @@ class Tiles:
                 return torch.tensor(self.sizes[axis], device=self.device).reshape([1] * len(dims))
             case ("index", _, axis) if axis in dims:
                 return torch.arange(self.sizes[axis], device=self.device).reshape([-1 if a == axis else 1 for a in dims])
-            case ("read", _, source, index, fill):
-                return self._gathered(source, index, fill, axes)
+            case ("read", kind, source, index, fill):
+                return self._gathered(kind, source, index, fill, axes)
             case ("apply", _, "where", (c, a, b)):
                 return torch.where(self.exact(c, axes), self.exact(a, axes), self.exact(b, axes))
             case ("apply", _, "not", (a,)):
@@ -246,12 +265,12 @@ class Tiles:
                 return PAIRS[op](left, right)
         raise NoRule
 
-    def _gathered(self, source: str, index: tuple[Any, ...], fill: Any, axes: tuple[str, ...]) -> torch.Tensor:
+    def _gathered(self, kind: str, source: str, index: tuple[Any, ...], fill: Any, axes: tuple[str, ...]) -> torch.Tensor:
         array = self.arrays.get(source)
         if array is None or not array.numel() or not index:
             raise NoRule
         places = [self.exact(x, axes).to(torch.int64) for x in index]
-        found = array[tuple(p.clamp(0, n - 1) for p, n in zip(places, array.shape, strict=True))]
+        found = _wide(array[tuple(p.clamp(0, n - 1) for p, n in zip(places, array.shape, strict=True))], kind)
         if fill is None:
             return found
         inside = reduce(torch.logical_and, [(p >= 0) & (p < n) for p, n in zip(places, array.shape, strict=True)])

@@ -29,7 +29,7 @@ def test_the_example_is_the_file_and_its_kernel_is_current() -> None:
     assert BLOCKS[1] == ("attn", example)
     op = attncc.compile(ROOT / "examples/decayed.attn")
     backend = named("triton")
-    module = backend.source(op.ir, ("o",), {"d": 64, "e": 64}, "cuda:90")  # type: ignore[attr-defined]
+    module = backend.source(op.ir, ("o",), {"d": 64, "e": 64}, "cuda:90")
     loop = re.sub(r"\w+_desc\.load\(.*", "LOAD", BLOCKS[2][1])
     found = re.sub(r"(?m)^( +\w) = tl\.load\(.*", r"\1 = LOAD", module)
     for line in loop.splitlines():
@@ -41,6 +41,6 @@ def test_the_traced_function_is_the_same_operator() -> None:
     space = {"attncc": attncc}
     exec(compile(re.sub(r"  +#.*", "", code), str(ROOT / "README.md"), "exec"), space)
     traced, text = space["decayed"], attncc.compile(ROOT / "examples/decayed.attn", bias=0.0)
-    assert show(traced.ir) == show(text.ir)  # type: ignore[attr-defined]
+    assert show(traced.ir) == show(text.ir)
     q, rate = torch.randn(1, 2, 9, 16), torch.rand(2)
-    torch.testing.assert_close(traced(q, q, q, rate), text(q, q, q, rate))  # type: ignore[operator]
+    torch.testing.assert_close(traced(q, q, q, rate), text(q, q, q, rate))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -101,10 +100,10 @@ class Reference:
     def _runner(self, exact: Problem) -> Attention:
         if self.case.reference == "oracle":
             return exact.call("eager")
-        build: Callable[[Problem], Attention] = lambda p: PEERS[self.case.reference].build(p, Setting("eager"))  # noqa: E731
+        peer = PEERS[self.case.reference]
         small = replace(exact, h=min(exact.h, 2), n=min(exact.n, SMALL))
         tensors = small.tensors(1)
-        have, want = (results(run, tensors, self.case.what) for run in (build(small), small.call("eager")))
+        have, want = (results(run, tensors, self.case.what) for run in (peer.build(small, Setting("eager")), small.call("eager")))
         for a, b in zip(have, want, strict=True):
             assert (a - b).abs().max() <= 1e-9 * b.abs().max(), f"{self.case.reference} is no reference: it differs from the oracle"
-        return build(exact)
+        return peer.build(exact, Setting("eager"))

@@ -25,7 +25,7 @@ def png(found: Results, path: Path) -> None:
 
     figure, plot = pyplot.subplots(figsize=(11, 1.6 + 0.23 * len(rows)), layout="constrained")
     names = sorted({name for _, name in rows})
-    colors = dict(zip(names, pyplot.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
+    colors = dict(zip(names, pyplot.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]  # a listed map has them
     seen: set[str] = set()
     labels = []
     before = ""

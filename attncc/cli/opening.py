@@ -78,7 +78,7 @@ def open_sample(
             made = sample(
                 op, seed, sizes, dtype=dtype or torch.float32, optional=tuple(optional) or None, wish=wish, device=device
             )
-            made.tensors  # noqa: B018  (drawn now, so that another choice of parameters can be tried)
+            _ = made.tensors  # drawn now, so that another choice of parameters can be tried
         except (AttnTypeError, AttnValueError, AttnShapeError) as error:
             first = first or error
             continue

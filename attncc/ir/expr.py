@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ..errors import AttnInternalError
 from .ops import ALONG, OPS, REDUCERS, result_kind
@@ -53,12 +54,14 @@ class _Hashed:
     """Remembers its hash: expressions are trees that passes look up again and again."""
 
     __slots__ = ("_hash",)
+    __match_args__: ClassVar[tuple[str, ...]]
+    _hash: int
 
     def __hash__(self) -> int:
         try:
-            return self._hash  # type: ignore[attr-defined]
+            return self._hash
         except AttributeError:
-            found = hash((type(self).__name__, *(getattr(self, name) for name in self.__match_args__)))  # type: ignore[attr-defined]
+            found = hash((type(self).__name__, *(getattr(self, name) for name in self.__match_args__)))
             object.__setattr__(self, "_hash", found)
             return found
 

@@ -46,7 +46,7 @@ def nodes(children: list[Any]) -> tuple[Any, ...]:
 def index(children: list[Any], kind: str) -> int:
     """The place of the first token of this type, or -1."""
     for i, child in enumerate(children):
-        if isinstance(child, str) and child.type == kind:  # type: ignore[attr-defined]
+        if isinstance(child, str) and getattr(child, "type", None) == kind:
             return i
     return -1
 

@@ -217,7 +217,7 @@ class _Formatter:
         if isinstance(node, T.Bundle):
             return "  ".join([text, *pending])
         if isinstance(node, T.Define) and is_expression(node):
-            return "  ".join([f"{text} =\n  {self.layout.lay(node.body[0].value, 2)}", *pending])  # type: ignore[union-attr]
+            return "  ".join([f"{text} =\n  {self.layout.lay(node.body[0].value, 2)}", *pending])  # type: ignore[union-attr]  # is_expression: it is one Return
         text = f"{text} {self.block(node.body, 0, (id(node), 'body'), pending)}"
         if isinstance(node, T.Define) and node.vjp_grad is not None:
             text += f" vjp ({node.vjp_grad}) "

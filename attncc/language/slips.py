@@ -54,7 +54,7 @@ _OPENS_OPERAND = ("NAME", "INT", "FLOAT", "STRING", "NOT")
 
 
 def _type(last: Any) -> str | None:
-    return last.type if isinstance(last, str) else None  # type: ignore[attr-defined]
+    return getattr(last, "type", None) if isinstance(last, str) else None
 
 
 def _word(last: Any) -> str | None:

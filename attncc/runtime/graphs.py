@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.autograd import forward_ad
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def leave(reason: str) -> None:
@@ -26,6 +28,13 @@ apart = _call
 """Calls a function on arguments, outside of graphs once there are any: `graphs.apart(function, *arguments)`."""
 
 
+def constant(function: F) -> F:
+    """A function whose result a graph takes as a constant: `torch._dynamo.assume_constant_result`, without its import."""
+    vars(function)["_dynamo_marked_constant"] = True
+    return function
+
+
+@constant
 def transforming() -> bool:
     """Whether forward mode or a transform of `torch.func` that differentiates is under way: transforms.py says which calls take part."""
     global apart
@@ -37,4 +46,3 @@ def transforming() -> bool:
     return bool(stack) and any(i.key() != torch._C._functorch.TransformType.Vmap for i in stack)
 
 
-transforming._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch._dynamo.assume_constant_result, without its import

@@ -13,6 +13,7 @@ from ..errors import AttnNameError, Source, Span
 from ..kept import unpacked
 from ..language import tree
 from ..language.parser import parse
+from ..passes.resolve.functions import FUNCTIONS, WORDS
 from ..passes.resolve.scope import Library
 from .texts import find as find
 from .texts import patterns as patterns
@@ -25,6 +26,13 @@ def prelude() -> tree.File:
     """The shipped definitions."""
     text = resources.files("attncc.grammar").joinpath("prelude.attn").read_text(encoding="utf-8")
     return parsed(Source("prelude.attn", text))
+
+
+def known(name: str) -> bool:
+    """Whether the language has a function of this name: a built-in, or a shipped definition."""
+    return (name in FUNCTIONS and name not in WORDS) or any(
+        isinstance(d, tree.Define) and d.name == name for d in prelude().decls
+    )
 
 
 def parsed(source: Source) -> tree.File:
@@ -43,9 +51,10 @@ def parsed(source: Source) -> tree.File:
 
 @cache
 def _reader() -> str:
-    """Everything that says how a text becomes a tree."""
+    """Everything that says how a text becomes a tree: all of the language, and the errors whose spans a tree carries."""
     package = resources.files("attncc")
-    code = [package.joinpath(*path).read_bytes() for path in (("errors.py",), ("language", "tree.py"), ("language", "build.py"))]
+    language = sorted((f for f in package.joinpath("language").iterdir() if f.name.endswith(".py")), key=lambda f: f.name)
+    code = [file.read_bytes() for file in (package.joinpath("errors.py"), *language)]
     grammar = resources.files("attncc.grammar").joinpath("attn.lark").read_bytes()
     return key([sys.version_info[:2], grammar, *code])
 

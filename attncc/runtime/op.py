@@ -196,6 +196,9 @@ class Op:
         if device != "meta" and torch.is_autocast_enabled(device):
             bound = _autocast(facts.floats, bound, torch.get_autocast_dtype(device))
         compiling = torch.compiler.is_compiling()
+        for name in facts.truths:
+            if bound[name].dtype != torch.bool:
+                bound = {**bound, name: bound[name] != 0}
         if self._measures and not compiling:
             self._tune_once(bound, asked, backend, device)
         for name in facts.consts:
@@ -215,14 +218,13 @@ class Op:
             return results[0]
         return self._results[facts.outputs](*results)
 
+    @graphs.constant
     def _facts(self, *call: Any) -> Facts | str:
         """What a compiled graph takes as constants: everything about a call but the tensors, or what is wrong with it."""
         try:
             return self._checked(*call)
         except AttnError as error:
             return str(error)
-
-    _facts._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch._dynamo.assume_constant_result, without its import
 
     def _checked(self, *call: Any) -> Facts:
         """The facts of a call. Raises AttnError subclasses: what is wrong with it."""

@@ -16,7 +16,7 @@ import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -36,8 +36,8 @@ MAX_ARGUMENTS = 64
 
 
 class Facts(NamedTuple):
-    """Names that a call needs; `name` is the operator's. kinds: of the inputs. direct: plain PyTorch code, better called as it is
-    outside of graphs. listed: the operator takes its tensors as one list."""
+    """Names that a call needs; `name` is the operator's. kinds: of the inputs; truths: those of kind bool. direct: plain PyTorch
+    code, better called as it is outside of graphs. listed: the operator takes its tensors as one list."""
 
     name: str
     inputs: tuple[str, ...]
@@ -45,6 +45,7 @@ class Facts(NamedTuple):
     floats: tuple[str, ...]
     kinds: tuple[str, ...]
     consts: tuple[str, ...]
+    truths: tuple[str, ...]
     direct: bool
     listed: bool
 
@@ -122,7 +123,8 @@ def _register(name: str, program: Program, backend: Backend, outputs: tuple[str,
     floats = tuple(i.name for i in program.inputs if i.kind == "float")
     kinds = tuple(i.kind for i in program.inputs)
     consts = tuple(i.name for i in program.inputs if i.const)
-    facts = Facts(name, inputs, outputs, floats, kinds, consts, backend.name == "eager", listed)
+    truths = tuple(i.name for i in program.inputs if i.kind == "bool")
+    facts = Facts(name, inputs, outputs, floats, kinds, consts, truths, backend.name == "eager", listed)
     overload = getattr(torch.ops.attncc, name).default
     return Operator(facts, way, overload, made, (lambda *x: overload(x)) if listed else _taped(name, made, pull))
 
@@ -136,8 +138,7 @@ def _taped(name: str, made: _Kernels, pull: Callable[..., Any]) -> Callable[...,
         return output
 
     parts = {"forward": staticmethod(forward), "backward": staticmethod(pull)}
-    apply: Callable[..., Any] = type(name, (torch.autograd.Function,), parts).apply  # type: ignore[attr-defined]
-    return apply
+    return cast("type[torch.autograd.Function]", type(name, (torch.autograd.Function,), parts)).apply
 
 
 def _of_list(function: Callable[..., Any]) -> Callable[[list[torch.Tensor]], Any]:

@@ -140,7 +140,7 @@ class _Check:
     def plain(self, block: int | None = None) -> Runner:
         """The eager backend itself, with autograd through it; `block`: pair values at a time."""
         eager = named("eager")
-        chosen = eager if block is None else type(eager)(block=block)  # type: ignore[call-arg]
+        chosen = eager if block is None else type(eager)(block=block)  # type: ignore[call-arg]  # the eager backend has this option
         return chosen.prepare(self.program, self.outputs)
 
     def called(self, backend: str) -> Runner:
@@ -270,7 +270,7 @@ class _Check:
                 noise = torch.rand(t.shape, generator=self.generator, dtype=torch.float64).to(t.device) * 2 - 1
                 moved[name] = t * (1 + relative * noise) if t.is_floating_point() else t
             try:
-                other = self.run(lambda given, more=more: run({**given, **more}), moved)  # type: ignore[misc]
+                other = self.run(lambda given, more=more: run({**given, **more}), moved)  # type: ignore[misc]  # mypy infers no lambda with a default
             except AttnError:
                 return None
             for array, expected in oracle.items():

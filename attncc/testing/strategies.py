@@ -117,7 +117,7 @@ def samples(
     """
     try:
         found = _sample(draw, op, sizes, dtypes, most, long, vary, device)
-        found.tensors  # noqa: B018  (drawn here, so that data the pattern does not take are rejected)
+        _ = found.tensors  # drawn here, so that data the pattern does not take are rejected
         return found
     except REFUSALS as error:
         if refused is not None:

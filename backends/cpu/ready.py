@@ -89,7 +89,7 @@ class _Preparer:
             elif (made := self.statement(stmt, names)) is not None:
                 out.append(made)
         out = list(shared(out, self.dims, lambda n: n in self.values and self.values[n].carried, self._part))
-        return rescaled(out, reads, self.program.owner)  # type: ignore[return-value]
+        return rescaled(out, reads, self.program.owner)  # type: ignore[return-value]  # the printer takes Rescaled for a statement
 
     def _part(self, hint: str, dims: tuple[str, ...]) -> str:
         return self.define(hint, {}, dims, "float")

@@ -38,11 +38,10 @@ def _runtime() -> ctypes.CDLL | None:
     for name in [*names, None]:
         try:
             found = ctypes.CDLL(name)
-            found.GOMP_parallel  # noqa: B018
-            found.omp_in_parallel  # noqa: B018
-            return found
-        except (OSError, AttributeError):
+        except OSError:
             continue
+        if hasattr(found, "GOMP_parallel") and hasattr(found, "omp_in_parallel"):
+            return found
     return None
 
 

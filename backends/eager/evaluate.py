@@ -112,7 +112,7 @@ class Evaluator:
             found = self.eval(at)
             if isinstance(found, Named) and not found.axes:
                 found = int(found.t)
-            where.append(found if isinstance(found, Named) else int(found))  # type: ignore[arg-type]
+            where.append(found if isinstance(found, Named) else int(found))  # type: ignore[arg-type]  # a position is a whole number
         fill = None if e.fill is None else self.eval(e.fill)
         return gather.read(source, where, fill, e.source, self.guard)
 

@@ -155,7 +155,7 @@ def _window(ev: Evaluator, e: Reduce) -> Value | None:
         return None
     first, stop = ev.eval(Apply("max", (low, Const(0)))), ev.eval(Apply("min", (high, Size(axis))))
     spread = ev.eval_apply("sub", [stop, first])
-    n = spread.t.numel() and int(spread.t.max()) if isinstance(spread, Named) else int(spread)  # type: ignore[arg-type]
+    n = spread.t.numel() and int(spread.t.max()) if isinstance(spread, Named) else int(spread)  # type: ignore[arg-type]  # a difference of positions is a whole number
     if n <= 0 or n * 2 > ev.sizes[axis]:
         return None
     window = ev.pseudo_axis(n)

@@ -119,7 +119,7 @@ CALLS: list[tuple[str, Callable[[], Any], type[AttnError], str, str]] = [
     ("folder", lambda: attncc.compile(str(Path(__file__).parent)), AttnUnsupportedError, "is a folder", "pass one file"),
     ("long name", lambda: attncc.compile("x" * 6000), AttnUnsupportedError, "cannot be read", "the text of a pattern"),
     ("null in a name", lambda: attncc.compile("a\0b"), AttnUnsupportedError, "cannot be read", ""),
-    ("number for a file", lambda: attncc.compile(7), AttnTypeError, "a path or a text, found int", "attncc.compile("),  # type: ignore[arg-type]
+    ("number for a file", lambda: attncc.compile(7), AttnTypeError, "a path or a text, found int", "attncc.compile("),
     ("pattern of a file", lambda: attncc.compile(TEXT, pattern="yours"), AttnNameError, "has no pattern 'yours'", "patterns: mine"),
     ("overload", lambda: attncc.load("agent", kind="vit"), AttnTypeError, "no overload of 'agent' fits", "kind='pvt'"),
 ]  # fmt: skip

@@ -33,7 +33,7 @@ def attncc(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     monkeypatch.setenv("NO_COLOR", "1")
 
     def run(*args: str, **options: object) -> Result:
-        return CliRunner().invoke(app, [str(a) for a in args], **options)  # type: ignore[arg-type]
+        return CliRunner().invoke(app, [str(a) for a in args], **options)
 
     return run
 

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
     dtype=st.sampled_from([torch.float32, torch.float64]),
     boxes=st.sampled_from([small, choose, lambda p, s, n: dict.fromkeys((a for d in p.dims for a in d.axes), 1)]),
 )
-def test_sizes(i: int, j: int, d: int, window: int, normalizer: str, dtype: torch.dtype, boxes: Callable) -> None:  # type: ignore[type-arg]
+def test_sizes(i: int, j: int, d: int, window: int, normalizer: str, dtype: torch.dtype, boxes: Callable) -> None:
     text = attend(f"{SCORE}\nmask i - j <= {window} and j <= i + 5\nnormalize {normalizer}\nmix v")
     inputs = {n: t.abs().to(dtype) for n, t in qkv(b=1, h=1, i=i, j=j, d=d, e=20).items()}  # so that nothing cancels
     agree(op(text), inputs, boxes=boxes)
@@ -99,7 +99,7 @@ print("clean")
 """
 
 
-def test_sanitizers(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_sanitizers(tmp_path) -> None:
     """Address and undefined-behaviour sanitizers over odd sizes, in a process that loads their runtime first."""
     found = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=False).stdout.strip()
     if "/" not in found:

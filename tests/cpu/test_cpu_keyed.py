@@ -32,7 +32,7 @@ def banded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     dealt = boxes.dealt
 
-    def heard(program, sizes):  # type: ignore[no-untyped-def]
+    def heard(program, sizes):
         names.extend([program.name] if program.bands else [])
         return dealt(program, sizes)
 

@@ -46,7 +46,7 @@ def test_every_position_is_written(case: str, n: int, monkeypatch: pytest.Monkey
     def results() -> list[torch.Tensor]:
         made = op(*given, backend="cpu", outputs=outputs)
         found = [made] if isinstance(made, torch.Tensor) else list(made)
-        return [*found, *torch.autograd.grad(sum(t.sum() for t in found), given)]  # type: ignore[arg-type]
+        return [*found, *torch.autograd.grad(sum(t.sum() for t in found), given)]
 
     want = results()
     poisoned = Poisoned()

@@ -18,7 +18,7 @@ TEXT = attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v\nemit l = lse(s)"
 
 
 @pytest.fixture(autouse=True)
-def threads_as_before():  # type: ignore[no-untyped-def]
+def threads_as_before():
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -81,7 +81,7 @@ def test_callers_at_the_same_time() -> None:
     assert len(found) == 6 and all(torch.equal(want, o) for o in found)
 
 
-def _child(inputs, queue) -> None:  # type: ignore[no-untyped-def]
+def _child(inputs, queue) -> None:
     found = op(TEXT)(**inputs, backend="cpu").o
     queue.put((threads.allowed(), found.double().sum().item()))
 
@@ -100,7 +100,7 @@ def test_a_forked_process_computes_on_one_thread() -> None:
     assert child.exitcode == 0 and allowed == 1 and found == want
 
 
-class _Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+class _Rows(torch.utils.data.Dataset):
     def __init__(self) -> None:
         self.inputs = qkv(b=1)
 

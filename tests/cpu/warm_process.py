@@ -71,7 +71,7 @@ def watched() -> dict[str, Any]:
         found = results()
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     return {"results": found, "entered": entered, "started": started}
 
 

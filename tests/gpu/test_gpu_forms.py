@@ -78,7 +78,7 @@ LAYOUTS = {
 @pytest.mark.parametrize("weights", ["softmax", "sigmoid"])
 def test_strides(weights: str, layout: object) -> None:
     inputs = _qkv(ODD, ODD, 64 if CUDA else 16, 64 if CUDA else 16, torch.bfloat16 if CUDA else torch.float32)
-    strided = {n: layout(t) for n, t in inputs.items()}  # type: ignore[operator]
+    strided = {n: layout(t) for n, t in inputs.items()}
     assert_matches_oracle(_attend(f"mask j <= i\n    normalize {weights}"), strided, backends=("triton",))
 
 

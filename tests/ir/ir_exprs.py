@@ -135,7 +135,7 @@ class Maker:
     def int(self, axes: tuple[str, ...], depth: int) -> Expr:
         if depth <= 0:
             choices: list[Expr] = [Const(self.draw(INTS)), *(Index(a) for a in axes), *(Size(a) for a in self.axes)]
-            return self.pick(choices)  # type: ignore[return-value]
+            return self.pick(choices)
         match self.pick(["leaf", "pair", "pair", "whole", "unary", "pow", "reduce", "count", "shared"]):
             case "leaf":
                 return self.int(axes, 0)

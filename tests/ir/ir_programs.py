@@ -235,7 +235,7 @@ def programs(draw: st.DrawFn) -> Program:
     axes = [Axis(name) for name in plain]
     for _ in range(maker.number(0, 2)):
         size = Apply("add", (Apply("mul", (Size(str(maker.pick(plain))), Const(maker.number(-2, 3)))), Const(maker.number(0, 3))))
-        axes.append(Axis(maker.fresh(), maker.pick([Size(plain[0]), size, Const(3)])))  # type: ignore[arg-type]
+        axes.append(Axis(maker.fresh(), maker.pick([Size(plain[0]), size, Const(3)])))
         maker.axes.append(axes[-1].name)
     for _ in range(maker.number(0, 2)):
         parts = tuple(maker.some(plain, 0, 2) for _ in range(maker.number(1, 3)))

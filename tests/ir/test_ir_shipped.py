@@ -1,11 +1,11 @@
 """The programs of the golden cases, before and after the passes of the front half, keep the rules and round-trip as text."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_bindings import parameters, pattern_name
 
 import attncc
 from attncc.ir.algebra import simplify_int
@@ -18,10 +18,6 @@ from attncc.ir.verify import verify
 from attncc.passes.resolve.program import resolve
 
 TESTS = Path(__file__).parents[1]
-sys.path.insert(0, str(TESTS))
-
-from golden_bindings import parameters, pattern_name  # noqa: E402
-
 SHIPPED = {path.stem for path in (TESTS.parent / "patterns").glob("*.attn")}
 CASES = sorted(path for path in (TESTS / "golden").glob("*/*.json") if path.parent.name in SHIPPED)
 

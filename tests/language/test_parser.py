@@ -235,8 +235,8 @@ def test_titles() -> None:
     tree = file("\n# One file.\n#  And more.\n\n# Not a title\n\n" + above)
     assert tree.title == "One file.\n And more."
     assert [d.title for d in tree.decls if isinstance(d, T.Pattern)] == ["The p.\nof two lines", ""]
-    assert file("# Both.\npattern p(x) -> y { }").decls[0].title == "Both."  # type: ignore[union-attr]
-    assert file("# c\ndefine f(x) = x pattern p(x) -> y { }").decls[1].title == ""  # type: ignore[union-attr]
+    assert file("# Both.\npattern p(x) -> y { }").decls[0].title == "Both."
+    assert file("# c\ndefine f(x) = x pattern p(x) -> y { }").decls[1].title == ""
     assert file("") == T.File(AT, ())
 
 

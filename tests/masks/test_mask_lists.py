@@ -41,6 +41,11 @@ MASKS: dict[str, Expr] = {
     "documents by way of a table": apply("eq", read("p", read("g", B, I)), read("p", read("m", B, J))),
     "residues": apply("eq", apply("mod", apply("add", read("g", B, I), J), 3), Const(0)),
     "halves": apply("eq", apply("floordiv", read("g", B, I), 2), apply("floordiv", read("m", B, J), 2)),
+    "a product of what is not known": apply(
+        "le", apply("mul", apply("mod", I, apply("add", read("m", B, J), 1)), apply("mod", J, apply("add", read("g", B, I), 1))), 5
+    ),
+    "sums of one side": apply("ge", apply("add", apply("mul", 40, read("g", B, J)), apply("mul", read("m", B, J), 40)), 180),
+    "differences of one side": apply("ge", apply("sub", read("g", B, J), read("m", B, J)), 0),
     "chosen": Apply("where", (read("c", B, I, kind="bool"), DOCUMENTS, CAUSAL)),
     "nothing": apply("and", DOCUMENTS, apply("lt", J, 0)),
 }
@@ -64,12 +69,13 @@ def data(kind: str, n: int, m: int, seed: int) -> dict[str, np.ndarray]:
     }
 
 
-def check(mask: Expr, sizes: Mapping[str, int], boxes: Mapping[str, int], arrays: Mapping[str, np.ndarray], sides: tuple[str, str]) -> list[int]:
-    """Fails unless the list says what it promises. Gives tiles listed, full, and in all."""
+def check(mask: Expr, sizes: Mapping[str, int], boxes: Mapping[str, int], arrays: Mapping[str, np.ndarray], sides: tuple[str, str], whole: str = "int64") -> list[int]:
+    """Fails unless the list says what it promises. Gives tiles listed, full, and in all. whole: how whole numbers are stored."""
     rows, keys = (tuple(side) for side in sides)
     dims = (Dim("rows", rows), Dim("keys", keys))
     made = TileList("tiles", "counts", "rows", "keys", ("b",), mask)
-    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    stored = {name: array if array.dtype == bool else array.astype(whole) for name, array in arrays.items()}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in stored.items()}
     tiles, counts = listed(made, Program("t", dims, (), (), ("b",), "rows", ()), tensors, sizes, boxes)
     seen = [0, 0, 0]
     for b in range(sizes["b"]):
@@ -108,10 +114,11 @@ def check(mask: Expr, sizes: Mapping[str, int], boxes: Mapping[str, int], arrays
     kind=st.sampled_from(["sorted", "any", "one"]),
     seed=st.integers(0, 99),
     transposed=st.booleans(),
+    whole=st.sampled_from(["int64", "int32", "int8", "uint8", "uint16"]),
 )
-def test_lists(name: str, i: int, j: int, tile: tuple[int, int], kind: str, seed: int, transposed: bool) -> None:
+def test_lists(name: str, i: int, j: int, tile: tuple[int, int], kind: str, seed: int, transposed: bool, whole: str) -> None:
     sizes, boxes = {"b": 2, "i": i, "j": j}, {"i": tile[0], "j": tile[1]}
-    check(MASKS[name], sizes, boxes, data(kind, i, j, seed), ("j", "i") if transposed else ("i", "j"))
+    check(MASKS[name], sizes, boxes, data(kind, i, j, seed), ("j", "i") if transposed else ("i", "j"), whole)
 
 
 @settings(max_examples=25, deadline=None, derandomize=True)
@@ -126,7 +133,7 @@ def test_boxes_of_two_axes(side: tuple[int, int], tile: tuple[int, int], seed: i
     boxes = {"y": tile[0], "x": tile[1], "y'": tile[1], "x'": tile[0]}
     arrays = {"g": rng.integers(0, 3, (2, *side))}
     rows, keys = ("y", "x"), ("y'", "x'")
-    check(mask, sizes, boxes, arrays, (rows, keys))  # type: ignore[arg-type]
+    check(mask, sizes, boxes, arrays, (rows, keys))
 
 
 def test_exact_for_documents() -> None:

@@ -19,7 +19,7 @@ TWINS = {"j": Size("i")}
 
 
 def one(mask: Expr | None, **more: object) -> MaskPlan:
-    return analyse(mask, ("i",), ("j",), TWINS, **more)  # type: ignore[arg-type]
+    return analyse(mask, ("i",), ("j",), TWINS, **more)
 
 
 def test_the_text_of_a_plan() -> None:
@@ -215,7 +215,7 @@ def test_a_walk_needs_an_axis() -> None:
 
 def _changed(plan: MaskPlan, **ends: object) -> MaskPlan:
     (level,) = plan.forward.levels
-    levels = (replace(level, extents=(replace(level.extents[0], **ends),)),)  # type: ignore[arg-type]
+    levels = (replace(level, extents=(replace(level.extents[0], **ends),)),)
     return replace(plan, forward=replace(plan.forward, levels=levels))
 
 

@@ -17,7 +17,7 @@ I, J = Index("i"), Index("j")
 
 
 def op(name: str, *args: object) -> Apply:
-    return Apply(name, tuple(Const(a) if isinstance(a, int | float) else a for a in args))  # type: ignore[misc]
+    return Apply(name, tuple(Const(a) if isinstance(a, int | float) else a for a in args))
 
 
 @pytest.mark.parametrize(
@@ -165,4 +165,4 @@ def _all(node: object) -> list[object]:
     from attncc.ir.expr import walk
     from attncc.ir.nodes import exprs_of
 
-    return [e for root in exprs_of(node) for e in walk(root)]  # type: ignore[arg-type]
+    return [e for root in exprs_of(node) for e in walk(root)]

@@ -30,7 +30,7 @@ def test_a_definition_of_pair_values_may_have_statements(body: str) -> None:
 def test_a_loop_over_sizes_carries_no_pair_values() -> None:
     text = "define weights[j](s) {\n  c = s\n  fold t in 1 .. j { c = c - max[j](c) }\n  return exp(c)\n}" + ATTEND
     with pytest.raises(attncc.AttnTypeError, match="'c' depends on pair values of an attend") as found:
-        attncc.compile(text).ir  # noqa: B018
+        _ = attncc.compile(text).ir
     assert found.value.line == 3 and "whole numbers" in found.value.help
 
 

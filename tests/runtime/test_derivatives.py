@@ -64,7 +64,7 @@ def test_as_eager(case: str) -> None:
     made = torch.Generator().manual_seed(0)
     q, t = (torch.randn(2, 3, 4, generator=made, dtype=torch.float64) for _ in range(2))
     k, v = (torch.randn(2, 5, 4, generator=made, dtype=torch.float64) for _ in range(2))
-    want, got = (CASES[case](lambda x: OP(x, k, v, backend=b), q.clone(), t).detach() for b in ("eager", None))  # noqa: B023
+    want, got = (CASES[case](lambda x, b=b: OP(x, k, v, backend=b), q.clone(), t).detach() for b in ("eager", None))
     assert want.abs().max() > 0.01
     assert (got - want).abs().max() < tolerance(torch.float64, 20, float(want.abs().max()))
 
@@ -72,7 +72,7 @@ def test_as_eager(case: str) -> None:
 def test_one_tensor_in_several_places() -> None:
     made = torch.Generator().manual_seed(0)
     x, t = (0.5 * torch.randn(2, 5, 4, generator=made, dtype=torch.float64) for _ in range(2))
-    want, got = (third(lambda y: OP(y, y, y, backend=b), x.clone(), t) for b in ("eager", None))  # noqa: B023
+    want, got = (third(lambda y, b=b: OP(y, y, y, backend=b), x.clone(), t) for b in ("eager", None))
     assert (got - want).abs().max() < tolerance(torch.float64, 20, float(want.abs().max()))
 
 

@@ -110,7 +110,7 @@ def test_an_open_file_is_read_to_its_end(place: Path) -> None:
     assert cache.read("plans", entry.name) is None
 
 
-def test_a_library_that_went_is_built_again(place: Path) -> None:
+def test_a_library_that_went_is_built_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between its look-up and its loading: the one moment that the minute is for."""
     from attncc.backends.cpu import compiler, library
 
@@ -129,11 +129,8 @@ def test_a_library_that_went_is_built_again(place: Path) -> None:
 
     library.load(text, "t")
     library._LOADED.clear()
-    cache._whole = whole  # type: ignore[assignment]
-    try:
-        loaded = library.load(text, "t")
-    finally:
-        cache._whole = real
+    monkeypatch.setattr(cache, "_whole", whole)
+    loaded = library.load(text, "t")
     assert calls == [place / "cpu" / key] and isinstance(loaded, ctypes.CDLL)
 
 

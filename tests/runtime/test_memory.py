@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def peak(call: Callable[[], Any]) -> int:
         kept = call()
     del kept
     live = most = 0
-    for event in prof.profiler.kineto_results.events():  # type: ignore[union-attr]
+    for event in prof.profiler.kineto_results.events():
         if event.name() == "[memory]":
             live += event.nbytes()
             most = max(most, live)
@@ -74,8 +75,8 @@ def test_linear_in_the_length(case: str, backend: str) -> None:
         given = make(n)
         o = op(*given, backend=backend, **asked)
         ones = torch.ones_like(o)
-        forward.append(peak(lambda: op(*(t.detach() for t in given), backend=backend, **asked)))  # noqa: B023
-        backward.append(peak(lambda: torch.autograd.grad(o, given, ones, retain_graph=True)))  # noqa: B023
+        forward.append(peak(lambda given=given: op(*(t.detach() for t in given), backend=backend, **asked)))
+        backward.append(peak(partial(torch.autograd.grad, o, given, ones, retain_graph=True)))
         floats = sum(t.nbytes for t in given)
         assert forward[-1] <= 2 * floats, (n, forward[-1] / floats)
         assert backward[-1] <= 6 * floats, (n, backward[-1] / floats)

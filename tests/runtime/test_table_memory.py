@@ -36,7 +36,7 @@ def test_parts_stay_within_the_largest_operand(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(bands, "cheaper", lambda program, processors: FALSE)
     found = []
     for processors in (1, 2, 64):
-        monkeypatch.setattr(boxes, "processors", lambda: processors)  # noqa: B023
+        monkeypatch.setattr(boxes, "processors", lambda count=processors: count)
         found.append(table(333))
     (one, size), (two, _), (many, _) = found
     assert one + size <= two <= many <= one + size + 512

@@ -144,3 +144,17 @@ def test_a_sparse_gradient_is_a_gradient() -> None:
     g = torch.randn(2, 3, 4) * (torch.rand(2, 3, 4) < 0.3)
     found = [torch.autograd.grad(OP(q.requires_grad_(), k, v, backend="cpu"), q, h)[0] for h in (g, g.to_sparse())]
     torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("backend", ("eager", "cpu", "triton"))
+@pytest.mark.parametrize("number", (1, 2, 255))
+def test_bytes_for_truth_values(number: int, backend: str) -> None:
+    """What is not zero is true, in masks of pairs as well, of which tiles are listed."""
+    op = attncc.compile(TEXT.replace("at[b]?: int", "off[b, i, j]: bool").replace("j <= at ?? true", "not off"))
+    q, k, v = (torch.randn(2, n, 4) for n in (9, 40, 40))
+    off = torch.rand(2, 9, 40) < 0.5
+    off[:, :, 0] = False
+    found = op(q, k, v, off.to(torch.uint8) * number, backend=backend)
+    torch.testing.assert_close(found, op(q, k, v, off, backend="eager"))
+    compiled = torch.compile(lambda *x: op(*x, backend=backend), backend="eager", fullgraph=True)
+    torch.testing.assert_close(compiled(q, k, v, off.to(torch.uint8) * number), found)

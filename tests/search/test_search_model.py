@@ -150,7 +150,7 @@ def test_compile_takes_pinned_configurations(tmp_path: Path) -> None:
     config = Config(64, 128, 4, 2)
     _, sample = open_sample("sigmoid_core", None, {})
     (step,) = plan(sample.program, ["core"]).steps
-    program = step.kernels[0]  # type: ignore[union-attr]
+    program = step.kernels[0]
     sizes = {d.axes[0]: 64 for d in program.dims if d.whole}
     path = tmp_path / "pins.json"
     key = pins.key_of(program, sizes, Setting("cuda:90", 16))

@@ -36,7 +36,7 @@ def unpinned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def kernel() -> Any:
     (step,) = plan(attncc.compile(TEXT).ir, ["o"]).steps
-    return step.kernels[0]  # type: ignore[union-attr]
+    return step.kernels[0]
 
 
 def written(folder: Path, config: Config, **change: object) -> Path:

@@ -26,7 +26,7 @@ def kernels(body: str) -> dict[str, Program]:
     """Tile programs of a softmax, forward and backward, by name."""
     program = op(attend(f"{body} normalize softmax mix v")).ir
     plans = [made for _, made in phases(program, [o.name for o in program.outputs])]
-    return {k.name: k for made in plans for s in made.steps for k in s.kernels}  # type: ignore[union-attr]
+    return {k.name: k for made in plans for s in made.steps for k in s.kernels}
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_windows_along_two_axes_take_small_boxes() -> None:
   attend o over (y', x') { score dot(q, k') mask abs(y - y') <= 3 and abs(x - x') <= 3 normalize softmax mix v' }
 }"""
     ).ir
-    kernel = next(k for _, made in phases(program, ["o"]) for s in made.steps for k in s.kernels)  # type: ignore[union-attr]
+    kernel = next(k for _, made in phases(program, ["o"]) for s in made.steps for k in s.kernels)
     of = traits(kernel, WIDE)
     assert of is not None and (of.owner_axes, of.loop_axes) == (2, 2)
     assert all(c.owner <= 64 for c in ordered(kernel, WIDE, HOPPER))

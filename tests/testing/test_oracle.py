@@ -41,7 +41,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, torch.Ten
     def changed(
         self: object, program: Program, outputs: Sequence[str]
     ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
-        run = prepare(self, program, outputs)  # type: ignore[arg-type]
+        run = prepare(self, program, outputs)
 
         def wrapped(inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             out = run(inputs)

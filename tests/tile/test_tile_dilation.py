@@ -85,7 +85,7 @@ def check(text: str, sizes: dict[str, int], boxes: dict[str, int], dims: int = 4
     program = flash.program()
     rows, keys = stage.rows, stage.keys[0].axes
     real = {a: compiled(flash.split.positions[a], {}) for a in (*rows, *keys)}
-    admits = compiled(stage.keys[0].mask, {})  # type: ignore[arg-type]
+    admits = compiled(stage.keys[0].mask, {})
     wanted = {
         at
         for at in product(*(range(sizes[a]) for a in (*rows, *keys)))

@@ -220,7 +220,7 @@ def _taken(inputs: dict[str, torch.Tensor]) -> bool:
     """Whether a call takes the joint form."""
     made = gradient(_call().ir, ("o",))
     assert made is not None
-    return bool(forms.kernels(made.tape(inputs, ["q", "k", "v"], ("o",))))  # type: ignore[attr-defined]
+    return bool(forms.kernels(made.tape(inputs, ["q", "k", "v"], ("o",))))
 
 
 def test_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +254,7 @@ def test_a_pinned_joint_kernel_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> N
     inputs = {n: t.to(DEVICE) for n, t in qkv(1, 1, 9, 11).items()}
     made = gradient(_call().ir, ("o",))
     assert made is not None
-    (kernel,) = forms.kernels(made.tape(inputs, ["q", "k", "v"], ("o",)))  # type: ignore[attr-defined]
+    (kernel,) = forms.kernels(made.tape(inputs, ["q", "k", "v"], ("o",)))
     monkeypatch.delenv(forms.VARIABLE)
     target = "interpreter" if DEVICE == "cpu" else "cuda:90"
     REGISTRY.clear()

@@ -66,7 +66,7 @@ def analyse(
     solved = _solve(alg, cond)
     splits: tuple[Split, ...] = ()
     if split and solved.told_apart and not any(isinstance(e, Along) for e in walk(cond)):
-        splits = find_splits(alg, solved.found, rows, keys)  # type: ignore[arg-type]
+        splits = find_splits(alg, solved.found, rows, keys)
     if splits:
         solved = _solve(split_algebra(alg, splits), split_mask(cond, splits))
     forward, transposed = Solver(solved.alg, rows, keys), Solver(solved.alg, keys, rows)

@@ -38,7 +38,7 @@ def compiled(expr: Expr, data: Data) -> Code:
     """An expression of whole numbers and truth values as a function. Raises AttnInternalError for anything else."""
     match expr:
         case Const(value):
-            return lambda names: value  # type: ignore[return-value]
+            return lambda names: value  # type: ignore[return-value]  # of whole numbers and truth values, as said
         case Index(axis):
             return operator.itemgetter(f"@{axis}")
         case Size(axis):
@@ -83,7 +83,7 @@ def _read(read: Read, data: Data) -> Code:
             if fill is not None and not 0 <= position < len(found):
                 return fill(names)
             found = found[position]
-        return int(found)  # type: ignore[call-overload]
+        return int(found)  # type: ignore[call-overload]  # as deep as there are axes
 
     return value
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from ...ir.expr import Apply, Const, Expr, Index, axes_of, substitute
 from .algebra import Algebra
 from .linear import Linear, constant, term, to_expr
-from .normal import Atom, Congruent
+from .normal import Congruent, Formula
 from .plan import Split, group
 
 
-def find_splits(alg: Algebra, found: list[tuple[Atom, ...]], rows: tuple[str, ...], keys: tuple[str, ...]) -> tuple[Split, ...]:
+def find_splits(alg: Algebra, found: list[tuple[Formula, ...]], rows: tuple[str, ...], keys: tuple[str, ...]) -> tuple[Split, ...]:
     """The splits that every conjunction allows: congruences of one row axis and one key axis, each axis in one of them."""
     common = [a for a in found[0] if isinstance(a, Congruent) and all(a in other for other in found)] if found else []
     splits: list[Split] = []

@@ -21,4 +21,7 @@ Everything static happens here: overloads, families, bundles, absence, packs, pr
     program.py       the whole
 """
 
-from . import calls, reads  # noqa: F401  both register how their syntax nodes are resolved
+from . import calls, reads
+
+__all__ = ("calls", "reads")
+"""Imported with the package: both register how their syntax nodes are resolved."""
