@@ -5,14 +5,37 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
+
     from attncc.ir.nodes import Program
 
 
-class Compiling:
+Run = Callable[[Mapping[str, "torch.Tensor"]], dict[str, "torch.Tensor"]]
+
+
+class Compiling(ABC):
     """A backend with kernels for fused attends; other nodes of a program run through the eager backend."""
+
+    @cached_property
+    def _prepared(self) -> dict[Any, Run]:
+        return {}
+
+    @abstractmethod
+    def runner(self, program: Program, outputs: Sequence[str]) -> Run:
+        """A callable for some outputs, made anew."""
+
+    def prepare(self, program: Program, outputs: Sequence[str]) -> Run:
+        """A callable for some outputs."""
+        key = (program, tuple(outputs))
+        if key not in self._prepared:
+            self._prepared[key] = self.runner(program, outputs)
+        return self._prepared[key]
 
     def refuses(self, program: Program) -> list[str]:
         """Why no attend of a program can run as a kernel; [] when one can."""

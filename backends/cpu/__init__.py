@@ -12,15 +12,12 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from attncc.backends.compiling import Compiling
 
 if TYPE_CHECKING:
-    import torch
-
     from attncc.ir.nodes import Program
     from attncc.runtime.gradient import Gradient
 
@@ -35,10 +32,6 @@ class Cpu(Compiling):
     name = "cpu"
     devices: tuple[str, ...] = ("cpu",)
 
-    @cached_property
-    def _runners(self) -> dict[Any, Runner]:
-        return {}
-
     def missing(self) -> str:
         """What this backend lacks here; "" when nothing."""
         from .compiler import missing
@@ -49,16 +42,11 @@ class Cpu(Compiling):
         """Why no attend of a program can run as a kernel here, for want of a compiler, too; [] when one can."""
         return [self.missing()] if self.missing() else super().refuses(program)
 
-    def prepare(
-        self, program: Program, outputs: Sequence[str]
-    ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
-        """A callable for some outputs."""
+    def runner(self, program: Program, outputs: Sequence[str]) -> Runner:
+        """A callable for some outputs, made anew."""
         from .run import Runner
 
-        key = (program, tuple(outputs))
-        if key not in self._runners:
-            self._runners[key] = Runner(program, outputs)
-        return self._runners[key]
+        return Runner(program, outputs)
 
     def gradient(self, program: Program, outputs: Sequence[str]) -> Gradient | None:
         """Both passes of a program with kernels for an attend or more; None where none has backward stages."""
@@ -76,7 +64,8 @@ class Cpu(Compiling):
 
         made = plan(program, outputs)
         programs = [p for s in made.steps if isinstance(s, Fused) for p in (*s.definitions, *s.kernels)]
-        return print_module(made.program.name, programs, {a: features.get(a, 64) for a in made.features}, _ELEMENTS[bits]).text
+        sizes = {a: features.get(made.twins.get(a, a), 64) for a in made.features}
+        return print_module(made.program.name, programs, sizes, _ELEMENTS[bits]).text
 
 
 backend = Cpu()

@@ -15,16 +15,13 @@ Importing this loads neither triton nor torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from attncc.backends.compiling import Compiling
 
 if TYPE_CHECKING:
-    import torch
-
     from attncc.ir.nodes import Program
     from attncc.runtime.gradient import Gradient
 
@@ -37,24 +34,15 @@ class Triton(Compiling):
     name = "triton"
     devices: tuple[str, ...] = ("cuda", "cpu")
 
-    @cached_property
-    def _runners(self) -> dict[Any, Runner]:
-        return {}
-
     def missing(self) -> str:
         """What this backend lacks here; "" when nothing."""
         return "" if find_spec("triton") is not None else "triton is not installed"
 
-    def prepare(
-        self, program: Program, outputs: Sequence[str]
-    ) -> Callable[[Mapping[str, torch.Tensor]], dict[str, torch.Tensor]]:
-        """A callable for some outputs. float64 inputs run through the eager backend."""
+    def runner(self, program: Program, outputs: Sequence[str]) -> Runner:
+        """A callable for some outputs, made anew. It raises AttnUnsupportedError for float64."""
         from .run import Runner
 
-        key = (program, tuple(outputs))
-        if key not in self._runners:
-            self._runners[key] = Runner(program, outputs)
-        return self._runners[key]
+        return Runner(program, outputs)
 
     def gradient(self, program: Program, outputs: Sequence[str]) -> Gradient | None:
         """Both passes of a program with kernels for an attend or more; None where none has backward stages."""

@@ -37,6 +37,8 @@ class Config:
     flat: where loops over tiles are repeated for positions of an axis (query heads that share keys), one loop goes through the tiles of
     all of them: fewer registers than a loop in a loop, a few scalar instructions more a tile. Legal everywhere; programs whose loops
     are not repeated, or not the same at each position, ignore it.
+    early: what an iteration reads through descriptors is read at its start, one wait for all of it, instead of where it is used: fewer
+    waits, more registers. Legal everywhere; without such reads it says nothing.
     fast_tanh: tanh and sigmoid by the hardware's approximation, one transcendental instead of two, off by up to 2^-11 of the
     tanh: a sigmoid is off by up to 2^-12, which is half of a weight of 1 / 2048. It changes results, so no search may choose it.
     Legal on NVIDIA.
@@ -54,6 +56,7 @@ class Config:
     stored: bool = False
     persistent: int = 0
     flat: bool = False
+    early: bool = False
     fast_tanh: bool = False
 
     def __str__(self) -> str:

@@ -27,13 +27,13 @@ class Chunk:
     ragged: bool
 
 
-def chunks(size: int) -> tuple[Chunk, ...]:
-    """A feature axis in powers of two of at least 16: 96 = 64 + 32, 44 = 32 + 16 (12 of them exist)."""
+def chunks(size: int, widest: int = 0) -> tuple[Chunk, ...]:
+    """A feature axis in powers of two of at least 16: 96 = 64 + 32, 44 = 32 + 16 (12 of them exist). widest: of a chunk; 0: any."""
     out: list[Chunk] = []
     start = 0
     while start < size or not out:
         width = 16
-        while width * 2 <= size - start:
+        while width * 2 <= min(size - start, widest or size):
             width *= 2
         out.append(Chunk(start, width, size - start < width))
         start += width
@@ -226,7 +226,7 @@ class Frame:
         return "_".join([self.names.of("value", name), *parts])
 
     def chunks(self, axis: str) -> tuple[Chunk, ...]:
-        return chunks(self.features[axis])
+        return chunks(self.features[axis], self.style.widest)
 
     def many(self, axis: str) -> bool:
         """Whether a dim is a feature axis of several chunks."""

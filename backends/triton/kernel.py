@@ -313,14 +313,21 @@ class KernelPrinter(Walks):
         self.line(f"{name} = {kept} + {self.value(part)}")
 
     def _forms(self, full: TileLoop, rest: TileLoop) -> None:
-        """The loops twice: for lengths that fill their tiles, and for any."""
+        """The loops twice: for lengths that fill their tiles, and for any. The first one, which is warp-specialized, has no sums by
+        column: not every Triton compiles them there."""
         self.line("if WHOLE:  # every tile is full")
         self.depth += 1
+        kept = self.partial, self.parts
+        for name in self.partial:  # they start as 0
+            self.line(f"{self.value(name)} = tl.zeros([{self.extent(self.owner)}], tl.float32)")
+        self.partial, self.parts = {}, set()
         self.loop(full, ", warp_specialize=True")
+        self.partial, self.parts = kept
         self.depth -= 1
         self.line("else:")
         self.depth += 1
         self.body((full, rest))
+        self._end_partial()
         self.depth -= 1
 
     def _end_partial(self) -> None:

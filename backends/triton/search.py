@@ -36,7 +36,7 @@ from .style import only_bounds
 from .traits import Traits, loops_of, traits
 from .walks import same_everywhere
 
-VERSION = 4
+VERSION = 5
 """Changes when the search or the model would choose otherwise."""
 
 NEAR = 1.03
@@ -63,6 +63,9 @@ _FIRST = [
     )
 ]
 """What usually is among the best."""
+
+_FIRST_MULTIPLIED = [Config(o, n, w, 1) for o, n, w in ((64, 32, 8), (64, 16, 4), (32, 32, 4), (32, 16, 4))]
+"""The same where threads compute the products themselves."""
 
 
 class Compiler(Protocol):
@@ -146,7 +149,8 @@ def model(made: Compiled, program: Program, features: Mapping[str, int], setting
     """The model of a compiled kernel, its score elements and its traffic known from the program."""
     of = traits(program, dict(features))
     traffic = moved_bytes(of, config, setting) if of is not None else 0.0
-    return analyse(made, flops_per_element=flops_per_pair(program, features), cached_per_element=traffic)
+    pairs = config.owner * config.loop if of is not None and setting.multiplied else None
+    return analyse(made, flops_per_element=flops_per_pair(program, features), elements=pairs, cached_per_element=traffic)
 
 
 def rank(report: Report, of: Traits, config: Config, setting: Setting, found: tuple[int, ...] = ()) -> tuple[float, ...]:
@@ -204,8 +208,9 @@ def search(
         if heard is not None:
             heard(len(tried), config, tried[config])
 
-    likely = [c for c in ordered(program, sizes, setting) if c.stages == 2 and c.described]
-    first = [c for c in _FIRST if c in likely]
+    stages = 1 if setting.multiplied else 2
+    likely = [c for c in ordered(program, sizes, setting) if c.stages == stages and c.described]
+    first = [c for c in (_FIRST_MULTIPLIED if setting.multiplied else _FIRST) if c in likely]
     few = max(2, limit // 2)
     for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1 : few // 2]]):
         attempt(config)
@@ -226,8 +231,8 @@ def search(
     if best is None:
         return None
     limit = len(tried) + 5 * _FEW
-    for make in (_flat, _stored, _special, _persistent):
-        for trial in _promising(tried, make in (_flat, _stored)):
+    for make in (_flat, _early, _stored, _special, _persistent):
+        for trial in _promising(tried, make in (_flat, _early, _stored)):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
     best = best_of(tried)
@@ -241,6 +246,11 @@ def search(
 def _flat(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
     if any(isinstance(s, Repeat) and same_everywhere(s) for s in statements(program.body)):
         yield replace(trial.config, flat=not trial.config.flat)
+
+
+def _early(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
+    if setting.describes and trial.config.described and not trial.config.early:
+        yield replace(trial.config, early=True)
 
 
 def _stored(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:

@@ -31,6 +31,12 @@ _ITERATION = 115.0
 _SPARE = 24
 """Registers a thread that addresses, counters and vectors take at least."""
 
+_OPERANDS = 6.0
+"""Registers for operands of products that threads compute themselves, for each pair of a thread, about."""
+
+_MOST_PAIRS = 32
+"""Pairs a thread whose products the compiler can unroll at all: more spill in thousands and take a minute to compile."""
+
 _WINDOW = 13
 """Nominal window along each of several axes, for the part of a tile of keys that no row of a box sees."""
 
@@ -64,6 +70,11 @@ class Setting:
     def groups(self) -> bool:
         """Whether matrix instructions are issued by groups of four warps, with operands in shared memory."""
         return self.target == "cuda:90" and self.bits == 16
+
+    @property
+    def multiplied(self) -> bool:
+        """Whether products are multiply-adds of the threads, which hold their operands in registers: fp32 on NVIDIA."""
+        return self.bits == 32 and self.target.startswith("cuda:")
 
     @property
     def tensor_memory(self) -> bool:
@@ -134,6 +145,8 @@ def prior(of: Traits, config: Config, setting: Setting) -> float:
     work = 2.5 + 2 * of.products + (sum(of.sums) / config.loop if of.online else 0.0) + _ITERATION / each
     rest = max(work / units.issue, 1 / 16)
     need = floor_registers(of, config, setting) + 0.15 * of.live * each + (16 if setting.groups or setting.tensor_memory else 56)
+    if setting.multiplied:
+        need += _OPERANDS * each * min(config.stages, 2)  # what is fetched ahead is read ahead too
     spill = max(0.0, need - units.registers_per_thread) / units.registers_per_thread
     taken = min(need, units.registers_per_thread) * config.warps * units.warp_size
     fit = max(1, min(int(units.registers / taken), int(units.shared / (shared_bytes(of, config, setting) + 2048))))
@@ -158,6 +171,8 @@ def allowed(of: Traits, config: Config, setting: Setting) -> bool:
     if shared_bytes(of, config, setting) > units.shared_per_program:
         return False
     if setting.tensor_memory and config.loop * (of.products - len(of.sums)) + sum(of.sums) > units.tensor_memory:
+        return False
+    if setting.multiplied and config.owner * config.loop > _MOST_PAIRS * 32 * config.warps:
         return False
     return config.owner * config.loop >= 32 * config.warps
 

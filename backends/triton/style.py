@@ -8,6 +8,10 @@ from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, conjuncts, wal
 from attncc.tile.nodes import Dim, Dot, Init, Load, Map, Program, Reduce, Set, Stmt, TileLoop, statements
 
 from .configs import Config
+from .space import Setting
+
+WIDEST = 64
+"""Columns of a product that a thread computes itself, at most: it holds its part of both operands in registers."""
 
 LANES = 8
 """Columns of a result of the tensor cores that four lanes hold together: sums over keys stay apart by column until the end."""
@@ -18,7 +22,7 @@ class Style:
     """descriptors: "" (pointers), "host" (arguments), or "inside" (made by the kernel). rest: stages of the loops over partial
     tiles, 0 as the others. lanes: whether sums over the keys of a row are kept by column (see `partial_sums`). special: warps of
     the form for lengths that fill their tiles, 0 for none. stored: results are written through descriptors.
-    order, persistent, flat, fast_tanh: as in `Config`."""
+    order, persistent, flat, early, fast_tanh: as in `Config`. widest: of a chunk of a feature axis, 0 for any."""
 
     descriptors: str = ""
     rest: int = 0
@@ -28,7 +32,9 @@ class Style:
     stored: bool = False
     persistent: int = 0
     flat: bool = False
+    early: bool = False
     fast_tanh: bool = False
+    widest: int = 0
 
 
 def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style:
@@ -38,7 +44,11 @@ def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style
     special = config.special if kind or target == "interpreter" else 0
     fast = config.fast_tanh and not target.startswith("hip")
     stored = config.stored and descriptors
-    return Style(kind, config.rest, lanes and not special, special, config.order, stored, config.persistent, config.flat, fast)
+    widest = WIDEST if Setting(target, bits).multiplied else 0
+    return Style(
+        kind, config.rest, lanes, special, config.order, stored, config.persistent, config.flat, config.early, fast,
+        widest,
+    )  # fmt: skip
 
 
 def only_bounds(program: Program) -> tuple[TileLoop, TileLoop] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attncc.ir.expr import Expr, Index, sources_of, walk
-from attncc.tile.nodes import Bisect, Map, Repeat, Stmt, TileLoop, statements
+from attncc.tile.nodes import Bisect, Load, Map, Repeat, Stmt, TileLoop, statements
 
 from .sums import Sums
 
@@ -62,7 +62,7 @@ class Walks(Sums):
                 self.masked.add(dim.name)
             for axis in dim.axes:
                 self.line(f"{self.position(axis)} = {self.start(axis)} + {self.inside(axis)}")
-        self.body(stmt.body)
+        self.body(self._early(stmt.body))
         if over:
             self.line(f"{counter} += 1")
             self.line(f"{self.position(over)} = tl.where({counter} == {each}, {self.position(over)} + 1, {self.position(over)})")
@@ -70,6 +70,11 @@ class Walks(Sums):
         self.masked.discard(dim.name)
         self.tested -= set(dim.axes)
         self.depth -= 1
+
+    def _early(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        """The statements of an iteration, reads by descriptor first where the style asks: they read positions alone."""
+        first = [s for s in body if isinstance(s, Load) and s.arg in self.described] if self.style.early else []
+        return (*first, *(s for s in body if s not in first))
 
     def _short(self, expr: Expr) -> str:
         """A number or a start of tiles in 32 bits, which descriptors ask for. Both are bounded by the size of an axis."""

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from ir_broken import BASE, CASES, LEGAL, MADE
+from ir_broken import CASES, MADE
+from ir_legal import BASE, LEGAL
 
 from attncc.errors import AttnInternalError
 from attncc.ir.expr import Apply, Const, Size

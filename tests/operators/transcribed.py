@@ -1,4 +1,4 @@
-"""A shipped operator against a plain transcription of its definition: eager, float64, outputs and gradients."""
+"""A shipped operator against a plain transcription of its definition: float64, outputs and gradients."""
 
 from __future__ import annotations
 
@@ -31,7 +31,14 @@ def prefix(lengths: list[int], n: int) -> torch.Tensor:
     return torch.arange(n) < torch.tensor(lengths)[:, None]
 
 
-def agree(name: str, params: Mapping[str, Any], inputs: Tensors, reference: Reference, fixed: tuple[str, ...] = ()) -> None:
+def agree(
+    name: str,
+    params: Mapping[str, Any],
+    inputs: Tensors,
+    reference: Reference,
+    fixed: tuple[str, ...] = (),
+    backend: str = "eager",
+) -> None:
     """Every output of the reference is given, and every gradient to a float input that is not `fixed`."""
 
     def run(call: Callable[[Tensors], Tensors]) -> Tensors:
@@ -46,7 +53,7 @@ def agree(name: str, params: Mapping[str, Any], inputs: Tensors, reference: Refe
         return outputs | {f"d {n}": g for n, g in zip(free, grads, strict=True)}
 
     def attended(tensors: Tensors) -> Tensors:
-        found = attncc.load(name, **params)(outputs=wanted, backend="eager", **tensors)
+        found = attncc.load(name, **params)(outputs=wanted, backend=backend, **tensors)
         return dict(zip(wanted, found if isinstance(found, tuple) else (found,), strict=True))
 
     wanted = tuple(reference(**inputs, **params))

@@ -13,6 +13,7 @@ from attncc.backends.triton.choice import candidates
 from attncc.backends.triton.configs import Config
 from attncc.backends.triton.machine import Compiled, Failed, Request
 from attncc.backends.triton.machine.isolated import Reason
+from attncc.backends.triton.search import single
 from attncc.backends.triton.space import Setting, allowed, floor_registers, neighbours, ordered, overhang, shared_bytes
 from attncc.backends.triton.traits import traits
 
@@ -93,6 +94,18 @@ def test_bounds_rule_out_what_cannot_run(softmax: dict[str, Program]) -> None:
         found = traits(program, wide)
         if found is not None:
             assert all(allowed(found, c, HOPPER) for c in ordered(program, wide, HOPPER))
+
+
+def test_products_of_threads_are_small(softmax: dict[str, Program]) -> None:
+    """fp32 on NVIDIA: threads multiply, so a search starts with few pairs a thread, and features are cut where 16 bits are not."""
+    features, program = {"d": 128, "e": 128}, next(iter(softmax.values()))
+    for target, bits, multiplied in (("cuda:90", 32, True), ("cuda:90", 16, False), ("hip:gfx942", 32, False)):
+        setting = Setting(target, bits)
+        assert setting.multiplied is multiplied
+        found = ordered(program, features, setting)
+        assert any(c.owner * c.loop > 32 * 32 * c.warps for c in found) is not multiplied
+        text = single(program, features, setting, found[0]).text
+        assert ("tl.arange(0, 128)" not in text and "64 + tl.arange(0, 64)" in text) is multiplied
 
 
 def test_windows_along_two_axes_take_small_boxes() -> None:

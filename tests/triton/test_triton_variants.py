@@ -50,6 +50,8 @@ VARIANTS = {
     "persistent, all of them": replace(SMALL, persistent=3, order=2, stored=True),
     "persistent, groups of heads": replace(SMALL, persistent=2, order=3, described=False),
     "special": replace(SMALL, special=4),
+    "early": replace(SMALL, early=True),
+    "early, special": replace(SMALL, early=True, inside=True, special=4),
 }
 
 
@@ -71,6 +73,19 @@ def test_special_is_for_full_tiles() -> None:
     text, loaded, _ = module(attend(SOFTMAX.format(mask=MASKS["causal"])), VARIANTS["special"])
     assert "warp_specialize" not in text
     assert list(loaded.CONFIG) == ["o_kernel"]
+
+
+def test_early_reads_come_first() -> None:
+    """Both reads of an iteration before its first product; elsewhere each where it is used. Reads by pointer stay."""
+
+    def order(config: Config) -> str:
+        text, _, _ = module(attend(SOFTMAX.format(mask="")), config)
+        loop = text[text.index("# tiles of admitted") : text.index("# the other tiles")]
+        return "".join("r" if "load(" in line else "p" for line in loop.splitlines() if "load(" in line or "tl.dot(" in line)
+
+    # values are cut in two
+    assert order(replace(SMALL, early=True)) == order(replace(SMALL, early=True, inside=True)) == "rrrppp"
+    assert order(SMALL) == order(replace(SMALL, early=True, described=False)) == "rprrpp"
 
 
 @pytest.mark.parametrize("wide", [False, True])

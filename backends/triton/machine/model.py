@@ -42,6 +42,7 @@ _LANEWISE = frozenset({Kind.MUFU, Kind.FP32, Kind.FP32X2, Kind.HALF, Kind.COMPAR
 _SHARED = frozenset({Kind.SHARED_LOAD, Kind.SHARED_STORE, Kind.ASYNC_COPY})
 _LOADS = frozenset({Kind.GLOBAL_LOAD, Kind.GLOBAL_STORE, Kind.ASYNC_COPY, Kind.LOCAL_LOAD, Kind.LOCAL_STORE, Kind.ATOMIC})
 _LOCAL = frozenset({Kind.LOCAL_LOAD, Kind.LOCAL_STORE})
+_ALIKE = 0.9  # loops with this part of the most lanewise work do the same work, one of them with tests
 _APART = frozenset({Kind.MATRIX, Kind.MUFU, Kind.GROUP})  # what `others` leaves out
 
 
@@ -149,8 +150,8 @@ class Report:
     """A kernel: what it takes, what fits, and its loops in address order (spin waits left out).
 
     `steady` is the loop that counts: the innermost one with the most matrix work per instruction; where there is none, the
-    deepest, then the one with the most lanewise work; of a warp-specialised kernel, all its innermost loops together, which
-    run at the same time. `groups`: how many loops of a program do lanewise work at the same time.
+    deepest, of those with about the most lanewise work the shortest; of a warp-specialised kernel, all its innermost loops
+    together, which run at the same time. `groups`: how many loops of a program do lanewise work at the same time.
     """
 
     compiled: Compiled
@@ -326,7 +327,10 @@ def _main(loops: list[LoopReport]) -> LoopReport | None:
     matrix = [loop for loop in loops if loop.total_flops]
     if matrix:
         return max(matrix, key=lambda loop: loop.total_flops / sum(loop.lanes.values()))
-    return max(loops, key=lambda loop: (loop.depth, sum(loop.counts.get(kind, 0) for kind in _LANEWISE)), default=None)
+    work = {loop.label: (loop.depth, sum(loop.counts.get(kind, 0) for kind in _LANEWISE)) for loop in loops}
+    depth, most = max(work.values(), default=(0, 0))
+    near = [loop for loop in loops if work[loop.label][0] == depth and work[loop.label][1] >= _ALIKE * most]
+    return min(near, key=lambda loop: loop.instructions, default=None)
 
 
 def _notes(function: Function, compiled: Compiled, units: Units, steady: LoopReport | None, fits: Occupancy) -> Iterable[str]:
