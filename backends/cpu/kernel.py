@@ -54,7 +54,15 @@ class KernelPrinter(Asks):
         if self.asked_soon:
             made = self.print_ask(self._place(), self._scalar_statement)
             text += [f"static void {tag}_ask(const struct call *call, long owner)", "{", *self._known(), *made, "}", ""]
-        text += [f"static void {tag}_owner(const struct call *call, long owner, char *memory)", "{", *head, *lines, *closing, "}", ""]
+        text += [
+            f"static void {tag}_owner(const struct call *call, long owner, char *memory)",
+            "{",
+            *head,
+            *lines,
+            *closing,
+            "}",
+            "",
+        ]
         return text
 
     def _carried(self) -> list[str]:

@@ -151,7 +151,7 @@ class Lanes(Memory):
         if self.values[stmt.out].kind == "float":
             return f"splat({START[stmt.op]})"
         large = "(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
-        return f"isplat({ {'sum': '0', 'max': f'-{large}', 'min': large}[stmt.op]})"
+        return f"isplat({ {'sum': '0', 'max': f'-{large}', 'min': large}[stmt.op] })"
 
     def inside_tile(self, stmt: Reduce, code: str) -> str:
         """A vector that a reduction takes, without what lies beyond the tile: here, vectors run along the owner, where that does no
