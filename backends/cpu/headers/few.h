@@ -97,7 +97,7 @@ INLINE long whole_lanes(vint x)
         return; \
     }
 #define MIX_elements \
-    if (matrix_unit > 0 && depth % MIXED == 0) { \
+    if (matrix_unit > 0 && depth % MIX_STEP == 0) { \
         matrix_mix(a, a_row, b, b_row, c, c_row, rows, columns, depth, by); \
         return; \
     }

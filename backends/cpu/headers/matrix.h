@@ -230,8 +230,8 @@ INLINE vhalves other_pairs(vhalves a, vhalves b)
     return out;
 }
 
-/* Mixtures of few columns, as in few.h: c[k][n] = c[k][n] by[n] + sum over m of a[m][k] b[n][m], depth a multiple of MIXED. */
-enum { MIXED = 64 };
+/* Mixtures of few columns, as in few.h: c[k][n] = c[k][n] by[n] + sum over m of a[m][k] b[n][m], depth a multiple of MIX_STEP. */
+enum { MIX_STEP = 64 };
 APART void matrix_mix(const element *a, long a_row, const real *b, long b_row, real *c, long c_row, long rows, long columns, long depth,
                       const real *by)
 {
@@ -250,7 +250,7 @@ APART void matrix_mix(const element *a, long a_row, const real *b, long b_row, r
                 two = pick(count_up(m + LANES) < isplat(count), two, splat(0));
                 left[m / DEEP][n] = halves(one, two);
             }
-        for (long k = 0; k < depth; k += MIXED) {
+        for (long k = 0; k < depth; k += MIX_STEP) {
             TILE_ZERO(0);
             TILE_ZERO(1);
             TILE_ZERO(2);
