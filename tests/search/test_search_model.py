@@ -93,12 +93,16 @@ def test_no_form_spills(name: str, width: int, dtype: str, worker: Kept) -> None
     clean(bounds(name, worker, width=width, dtype=dtype, **FORMS[name]))
 
 
+KINDS: dict[str, list[dict[str, Any]]] = {"agent": [{"kind": kind} for kind in ("deit", "pvt", "cswin")]}
+"""Parameters of patterns whose overloads need one to be told apart."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [p.name for p in attncc.patterns()])
-def test_no_shipped_pattern_spills(name: str, worker: Kept) -> None:
+@pytest.mark.parametrize(("name", "params"), [(p.name, one) for p in attncc.patterns() for one in KINDS.get(p.name, [{}])])
+def test_no_shipped_pattern_spills(name: str, params: dict[str, Any], worker: Kept) -> None:
     """Every fused kernel of every shipped pattern, both passes, in the plainest form, bf16, at the sizes the pattern chooses."""
     try:
-        found = bounds(name, worker)
+        found = bounds(name, worker, **params)
     except AttnError as error:
         assert "no fused kernel" in error.message, error.message
         return
