@@ -108,7 +108,7 @@ class Printer:
 
     def _apply(self, expr: Apply, lanes: bool) -> Text:
         op = expr.op
-        args = [self._print(a, lanes) for a in expr.args]
+        args = [self._exponent(a, lanes) if op in ("exp", "exp2") else self._print(a, lanes) for a in expr.args]
         if (shift := _shift(expr)) is not None and args[0].lanes:
             return replace(args[0], code=f"{args[0].at(11)} {shift}", level=11 if op == "floordiv" else 8)
         if op in _COMPARED:
@@ -125,8 +125,8 @@ class Printer:
         kind = kind_of(expr)
         if kind == "complex" or op in ("complex", "real", "imag"):
             raise AttnUnsupportedError("complex numbers are not in the CPU backend")
-        if op == "div" and args[1].lanes and _above_one(expr.args[1]):
-            inverse = Text(f"vinverse({args[1].code})", "float", True)
+        if op == "div" and args[1].lanes and (above := _above_one(expr.args[1])) is not None:
+            inverse = Text(f"vinverse_above_one({self.lanes(above, 'float')})", "float", True)
             top = self.converted(args[0], "float")
             return inverse if expr.args[0] in (Const(1), Const(1.0)) else self._sign("mul", [top, inverse], kind)
         if op in ("add", "sub", "mul", "div"):
@@ -143,6 +143,20 @@ class Printer:
         if op in _WHOLE:
             return Text(f"{_WHOLE[op]}({', '.join(a.code for a in args)})", "int", wide=any(a.wide for a in args))
         return self._unary(op, args, kind, expr)
+
+    def _exponent(self, expr: Expr, lanes: bool) -> Text:
+        """An exponent; in a difference s - m, and under a bound of one, s is rounded first. Another kernel, in which s is a value of its
+        own, then finds the same weights: they are to be those that a row's sum was taken of."""
+        match expr:
+            case Apply("sub", (s, m)):
+                args = [self.converted(self._print(a, lanes), "float") for a in (s, m)]
+                if args[0].lanes and not args[0].code.startswith("load("):
+                    args[0] = Text(f"rounded({args[0].code})", "float", True)
+                return self._sign("sub", args, "float")
+            case Apply("min", (Apply("sub") as s, Const() as bound)):
+                args = [self._exponent(s, lanes), self.converted(self._print(bound, lanes), "float")]
+                return self._extreme("min", args, expr)
+        return self._print(expr, lanes)
 
     def _unary(self, op: str, args: list[Text], kind: str, expr: Apply) -> Text:
         a = args[0]
@@ -293,12 +307,12 @@ def _power(expr: Apply) -> str | None:
     return None
 
 
-def _above_one(expr: Expr) -> bool:
-    """Whether a value is 1 + 2^u, or not a number."""
+def _above_one(expr: Expr) -> Expr | None:
+    """2^u of a value 1 + 2^u."""
     match expr:
-        case Apply("add", (Const(1), Apply("exp2", _))) | Apply("add", (Apply("exp2", _), Const(1))):
-            return True
-    return False
+        case Apply("add", (Const(1), Apply("exp2", _) as x)) | Apply("add", (Apply("exp2", _) as x, Const(1))):
+            return x
+    return None
 
 
 def _one_sided(expr: Expr, lanes: Callable[[Expr], bool]) -> tuple[Expr, Expr] | None:

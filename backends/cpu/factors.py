@@ -5,6 +5,9 @@ what the rows bring is multiplied by s, and every x * s becomes x. That saves wo
 which a fused multiply-add of x, s and a rounded maximum may be, by far where scores are huge. It is the rows' operand in every
 kernel, those that own keys too: a score is then rounded alike wherever it is computed, and where one key has all the weight of a
 row the backward pass finds that weight to be 1.
+
+Not where x s is added to something else, a bias or a norm: there a multiply-add costs what an addition does, and a kernel that uses x
+in other ways as well, which keep it from folding, computes the same sum.
 """
 
 from __future__ import annotations
@@ -152,12 +155,18 @@ class _Folder:
         return isinstance(expr, Read) and expr.source in family
 
     def uses(self, expr: Expr, family: set[str], found: list[Expr]) -> bool:
-        """Whether an expression reads the family as multiples alone; their factors are added to `found`."""
+        """Whether an expression reads the family as multiples alone, not as terms but in an exponent relative to the greatest; their
+        factors are added to `found`."""
         if (pair := self.multiple(expr, family)) is not None:
             found.append(pair[1])
             return True
-        if isinstance(expr, Read):
-            return expr.source not in family
+        match expr:
+            case Read(source):
+                return source not in family
+            case Apply("add" | "sub", args) if any(self.multiple(a, family) for a in args):
+                return False
+            case Apply("exp" | "exp2", (Apply("sub", parts) | Apply("min", (Apply("sub", parts), Const())),)):
+                return all(self.uses(part, family, found) for part in parts)
         return all(self.uses(child, family, found) for child in children(expr))
 
     def multiple(self, expr: Expr, family: set[str]) -> tuple[Expr, Expr] | None:

@@ -10,15 +10,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from attncc.ir.expr import Expr, Index, Read, walk
+from attncc.ir.expr import Apply, Expr, Index, Read, walk
 from attncc.tile.nodes import Init, Map, Reduce, Set, Stmt, defined
 
-from .expressions import Text
+from .expressions import VECTOR_FUNCTIONS, Text
 from .frame import Home
 from .memory import Memory
 from .ready import Value, changes, reads
 
 _START = {"sum": "0", "max": "-INFINITY", "min": "INFINITY"}
+_SHORT = {"relu", "sqrt", "rsqrt"}
 
 
 @dataclass
@@ -122,6 +123,8 @@ class Lanes(Memory):
         if all(self.bare(stmt) for stmt in rows.stmts):
             self._reductions(rows, stored)
             return
+        later = [s for s in rows.stmts if self.waits(s, rows, stored)]
+        rows = Rows(rows.dim, [s for s in rows.stmts if s not in later])
         for stmt in rows.stmts:
             if isinstance(stmt, Reduce):
                 value = self.values[stmt.out]
@@ -149,6 +152,17 @@ class Lanes(Memory):
                     self.homes.pop(name)
             else:
                 self._reduced(stmt, stored)
+        if later:
+            self._reductions(Rows(rows.dim, later), stored)
+
+    def waits(self, stmt: Stmt, rows: Rows, stored: dict[str, bool]) -> bool:
+        """Whether a reduction is better taken from stored numbers, after the loop that works them out. In the loop each step waits for the
+        one before, for longer than a few operations beside it take; what a function takes hides that."""
+        if not isinstance(stmt, Reduce) or not stored.get(stmt.tile, False) or self.values[stmt.tile].kind != "float":
+            return False
+        parts = [e for s in rows.stmts for x in _exprs(s) for e in walk(x)]
+        long = any(isinstance(e, Apply) and e.op in VECTOR_FUNCTIONS - _SHORT for e in parts)
+        return not long and len(self.values[stmt.tile].dims) == 2 and self.stored_homes[stmt.tile].form == "array"
 
     def _fill(self, name: str, dim: str) -> None:
         """Zeros outside of the span, in a tile that something reads whole."""

@@ -7,9 +7,8 @@ started from -|k|^2 / 2 s^2, a logistic function gets its scaled and shifted sco
 
 Each of the D steps of the sum is then rounded at the size of b as well, which adds up to about sqrt(D) / 4 units in the last place of
 b. Norms are of the size of the products themselves. A backward pass is left as it is: most have several products of pairs, beside
-which the gain is lost, and a log-sum-exp is no number to start from. So is a sum where another kernel computes the scores again under
-the log-sum-exp that this one stores, and c is a number of the caller, which `factors` folds alike in both: the weight of a key that
-has all of it is then 1.
+which the gain is lost, and a log-sum-exp is no number to start from. So is an online softmax that stores its log-sum-exp: another
+kernel computes the weights again under it, and finds them summing up to 1 only where scores are rounded as here.
 """
 
 from __future__ import annotations
@@ -48,7 +47,14 @@ Line = tuple[Expr, Expr]
 
 def start(program: Program) -> Program:
     """The program with such sums in its products, where all uses of a product's result allow it."""
-    return program if same_everywhere(program.body) else _Starter(program).run()
+    return program if same_everywhere(program.body) or _again(program) else _Starter(program).run()
+
+
+def _again(program: Program) -> bool:
+    """Whether another kernel computes the scores again, under the log-sum-exp that this one stores."""
+    return any(a.role == "out" and a.acc for a in program.args) and any(
+        isinstance(s, Block) and s.kind == "online" for s in _all(program.body)
+    )
 
 
 class _Starter:
@@ -60,8 +66,6 @@ class _Starter:
         }
         self.taken = set(self.dims) | {a.name for a in program.args}
         self.scaled: dict[tuple[str, Expr], str] = {}
-        kept = any(a.role == "out" and a.acc for a in program.args)
-        self.again = kept and any(isinstance(s, Block) and s.kind == "online" for s in _all(program.body))
 
     def run(self) -> Program:
         body = list(self.body(self.program.body))
@@ -95,7 +99,7 @@ class _Starter:
             not self.of(c, set(), True)
             or not self.of(b, {loop}, False)
             or _sources(b) & within
-            or (_owned(c, self.program.scalars) and (b == _NONE or self.again))
+            or (b == _NONE and _owned(c, self.program.scalars))
         ):
             return body
         made = operand

@@ -7,6 +7,7 @@ import torch
 from attends import attend, op, qkv, rand
 from cpu_cases import agree_both
 
+import attncc
 from attncc.testing.tolerances import tolerance
 
 CLAUSES = {
@@ -51,3 +52,19 @@ def test_all_weight_on_one_key(bias: bool) -> None:
     (found,) = torch.autograd.grad(out, inputs["v"], cotangent)
     want = torch.zeros_like(found).index_add(2, chosen, cotangent)
     assert (found - want).abs().max() <= tolerance(torch.float32, 1, float(want.abs().max()))
+
+
+def test_points_far_from_the_origin() -> None:
+    """Distances of 1 between points at 30: scores are of 30^2 / 2 before they cancel, and rounded there. Weights under that rounding are
+    the same in both passes, so gradients are as good as the scores."""
+    made = attncc.load("gaussian_kernel")
+    far = torch.full((64,), 30.0 / 8, dtype=torch.float64)
+    q, k, v, up = torch.randn(4, 1, 2, 64, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    inputs = [x.float().requires_grad_() for x in (q / 2 + far, k / 2 + far, v, torch.ones(1))]
+    exact = [x.detach().double().requires_grad_() for x in inputs]
+    cotangent = up.float()
+    found = torch.autograd.grad(made(*inputs, outputs="core", backend="cpu"), inputs, cotangent)
+    want = torch.autograd.grad(made(*exact, outputs="core", backend="eager"), exact, cotangent.double())
+    for name, a, b in zip("qkv", found, want, strict=False):
+        error = float((a - b).abs().max())
+        assert error <= tolerance(torch.float32, 1, 450.0) * float(b.abs().max()), f"{name}: {error}"

@@ -18,7 +18,7 @@ SOURCE = Path(__file__).with_name("vector_functions.c").read_text()
 WIDTHS = {"native": "", **({"AVX2": "-march=haswell", "SSE2": "-march=x86-64"} if platform.machine() == "x86_64" else {})}
 
 BOUNDS = {
-    "exp2": 1.6, "logistic": 3.0, "exp": 2.1, "log": 1.5, "log2": 2.0, "tanh": 2.0, "sigmoid": 2.6, "erf": 1.9, "log1p": 2.0, "expm1": 2.0,
+    "exp2": 1.6, "logistic": 2.6, "exp": 2.1, "log": 1.5, "log2": 2.0, "tanh": 2.0, "sigmoid": 2.6, "erf": 1.9, "log1p": 2.0, "expm1": 2.0,
     "softplus": 3.0, "logsigmoid": 3.0, "sqrt": 0.51, "rsqrt": 1.6,
 }  # fmt: skip
 """Greatest errors in units of the last place, for results in the normal range."""
@@ -133,16 +133,16 @@ def test_transpose(bits: int, width: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_inverse(width: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """1 / x from 1 on: every magnitude, the largest number, infinity, not a number."""
+    """1 / (1 + x) from 0 on: every magnitude, the largest number, infinity, not a number."""
     lib = library(32, WIDTHS[width], monkeypatch)
-    x = np.arange(0x3F800000, 0x7F800000, 977, dtype=np.uint32).view(np.float32)
-    x = np.concatenate([x, np.array([1, np.nextafter(np.float32(2), np.float32(1)), 3.4028235e38, np.inf, np.nan], dtype=np.float32)])
+    x = np.arange(0, 0x7F800000, 977, dtype=np.uint32).view(np.float32)
+    x = np.concatenate([x, np.array([1, np.nextafter(np.float32(1), np.float32(0)), 3.4028235e38, np.inf, np.nan], dtype=np.float32)])
     x = np.concatenate([x, np.ones(-len(x) % 16, dtype=np.float32)])
-    have, want = over(lib, "inverse", x).astype(np.float64), 1 / x.astype(np.float64)
+    have, want = over(lib, "inverse_above_one", x).astype(np.float64), 1 / (1 + x.astype(np.float64))
     assert np.array_equal(np.isnan(have), np.isnan(x))
     normal = want > 2.0**-126
     error = np.abs(have - want)[normal] / np.spacing(want[normal].astype(np.float32)).astype(np.float64)
-    assert error.max() <= 0.6
+    assert error.max() <= (1.0 if ctypes.c_long.in_dll(lib, "lanes").value == 16 else 1.5)
     rest = ~normal & ~np.isnan(x)
     assert np.all(have[rest] >= 0) and np.all(np.abs(have - want)[rest] <= 2.0**-126)
     assert have[np.isinf(x)].max() <= 2.0**-126

@@ -10,7 +10,7 @@
     }
 
 /* 1 / (1 + 2^x), as it is printed. */
-INLINE vreal vlogistic(vreal x) { return vinverse(splat(R(1.0)) + vexp2(x)); }
+INLINE vreal vlogistic(vreal x) { return vinverse_above_one(vexp2(x)); }
 
 OVER(exp2)
 OVER(logistic)
@@ -19,7 +19,7 @@ OVER(log)
 OVER(log2)
 OVER(tanh)
 OVER(sigmoid)
-OVER(inverse)
+OVER(inverse_above_one)
 OVER(erf)
 OVER(log1p)
 OVER(expm1)

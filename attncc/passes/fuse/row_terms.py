@@ -111,13 +111,12 @@ class _Terms:
                 return _Parts(*(None if part is None else neg(part) for part in (x.row, x.rest)))
             case Apply("mul" | "div" as op, (a, b)) if kind_of(expr) == "float":
                 if op == "mul" and self._of_grid(a):
-                    x = self.parted(b)
-                    made = [None if part is None else Apply(op, (a, part)) for part in (x.row, x.rest)]
-                elif self._of_grid(b):
-                    x = self.parted(a)
-                    made = [None if part is None else Apply(op, (part, b)) for part in (x.row, x.rest)]
-                else:
+                    a, b = b, a
+                if not self._of_grid(b):
                     return _Parts(None, expr)
+                x = self.parted(a)
+                factor = b if op == "mul" else Apply("div", (Const(1.0), b))
+                made = [None if x.row is None else Apply(op, (x.row, b)), None if x.rest is None else _times(factor, x.rest)]
                 if x.rest is not None and values_in(x.rest) & {p.name for p in self.keys.products}:
                     return _Parts(*made)
         return _Parts(None, expr)
@@ -135,6 +134,16 @@ class _Terms:
     def _of_grid(self, expr: Expr) -> bool:
         """The same of values that all rows of a tile share."""
         return self._of_row(expr) and not set(self.stage.rows) & set(axes_of(expr))
+
+
+def _times(factor: Expr, expr: Expr) -> Expr:
+    """factor * expr, term by term: what pairs have in it is then a multiply-add."""
+    match expr:
+        case Apply("add" | "sub" | "neg" as op, parts) if kind_of(expr) == "float":
+            return Apply(op, tuple(_times(factor, part) for part in parts))
+        case Apply("mul", (Const() as number, x)) | Apply("mul", (x, Const() as number)) if not isinstance(x, Const):
+            return Apply("mul", (Apply("mul", (factor, number)), x))
+    return Apply("mul", (factor, expr))
 
 
 def _both(op: str, a: Expr | None, b: Expr | None) -> Expr | None:

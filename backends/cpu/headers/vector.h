@@ -74,6 +74,19 @@ INLINE vint ipick(vint which, vint a, vint b) { return (which & a) | (~which & b
 INLINE vreal vabs(vreal x) { return (vreal)((vint)x & ~(vint)splat(R(-0.0))); }
 INLINE vreal vsigned(vreal size, vreal sign) { return (vreal)((vint)size | ((vint)sign & (vint)splat(R(-0.0)))); }
 
+/* x itself, with all of its roundings: a product is not fused with what is added to it. */
+INLINE vreal rounded(vreal x)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __asm__("" : "+v"(x));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(x));
+#else
+    __asm__("" : "+m"(x));
+#endif
+    return x;
+}
+
 /* a > b ? a : b and a < b ? a : b: b where either is not a number. */
 #if X86
 #if REAL_BITS == 64
