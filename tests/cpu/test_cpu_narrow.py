@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from attends import attend, op, qkv
-from attncc.backends.cpu.kernel import print_kernel
 from attncc.backends.cpu.narrow import Bound, bounds
+from attncc.backends.cpu.printing import print_kernel
 from cpu_cases import agree, agree_both
 
 import attncc
