@@ -18,7 +18,7 @@ from .frame import Home
 from .memory import Memory
 from .ready import Value, changes, reads, where_holds
 
-_START = {"sum": "0", "max": "-INFINITY", "min": "INFINITY"}
+START = {"sum": "0", "max": "-INFINITY", "min": "INFINITY"}
 _SHORT = {"relu", "sqrt", "rsqrt"}
 
 
@@ -100,7 +100,7 @@ class Lanes(Memory):
         self.lane_dim, self.lane_at = lanes, "v"
         kept = dict(self.homes)
         with self.inside(), self.block(f"for (long v = 0; v < {self.count(lanes)}; v += LANES)"):
-            self.show([x for s in every for x in _exprs(s)], lanes, vector=True)
+            self.show([x for s in every for x in expressions(s)], lanes, vector=True)
             for item in items:
                 if isinstance(item, Rows):
                     self._rows(item, stored)
@@ -128,11 +128,7 @@ class Lanes(Memory):
         for stmt in rows.stmts:
             if isinstance(stmt, Reduce):
                 value = self.values[stmt.out]
-                name = self.names.of("value", stmt.out)
-                start = _START[stmt.op] if value.kind == "float" else "0"
-                if value.kind != "float" and stmt.op != "sum":
-                    start = f"{'-' if stmt.op == 'max' else ''}(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
-                self.line(f"{_type(value)} {name} = {'splat' if value.kind == 'float' else 'isplat'}({start});")
+                self.line(f"{type_of(value)} {self.names.of('value', stmt.out)} = {self.start(stmt)};")
         begin, end = self.span(rows.dim)
         if (inner := self._inner(rows, stored)) is None or self.sure is None:
             self._loop(rows.dim, rows.stmts, f"long x = {begin}; x < {end}; ++x", stored)
@@ -164,7 +160,7 @@ class Lanes(Memory):
         one before, for longer than a few operations beside it take; what a function takes hides that."""
         if not isinstance(stmt, Reduce) or not stored.get(stmt.tile, False) or self.values[stmt.tile].kind != "float":
             return False
-        parts = [e for s in rows.stmts for x in _exprs(s) for e in walk(x)]
+        parts = [e for s in rows.stmts for x in expressions(s) for e in walk(x)]
         long = any(isinstance(e, Apply) and e.op in VECTOR_FUNCTIONS - _SHORT for e in parts)
         return not long and len(self.values[stmt.tile].dims) == 2 and self.stored_homes[stmt.tile].form == "array"
 
@@ -172,7 +168,7 @@ class Lanes(Memory):
         """Statements in a loop over rows."""
         with self.inside(), self.block(f"for ({head})"):
             self.at[dim] = "x"
-            self.show([x for s in stmts for x in _exprs(s)], dim, vector=False)
+            self.show([x for s in stmts for x in expressions(s)], dim, vector=False)
             for stmt in stmts:
                 if isinstance(stmt, Reduce):
                     self._step(stmt)
@@ -203,6 +199,18 @@ class Lanes(Memory):
                 case _:
                     out.append(stmt)
         return out
+
+    def start(self, stmt: Reduce) -> str:
+        """What a reduction starts from, in all lanes."""
+        if self.values[stmt.out].kind == "float":
+            return f"splat({START[stmt.op]})"
+        large = "(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
+        return f"isplat({ {'sum': '0', 'max': f'-{large}', 'min': large}[stmt.op] })"
+
+    def inside_tile(self, stmt: Reduce, code: str) -> str:
+        """A vector that a reduction takes, without what lies beyond the tile: here, vectors run along the owner, where that does no
+        harm."""
+        return code
 
     def _fill(self, name: str, dim: str) -> None:
         """Zeros outside of the span, in a tile that something reads whole."""
@@ -248,7 +256,7 @@ class Lanes(Memory):
     def _step(self, stmt: Reduce) -> None:
         """One row of a reduction."""
         tile = self._value(self.values[stmt.tile], True)
-        code = self.printer.spread(tile).code
+        code = self.inside_tile(stmt, self.printer.spread(tile).code)
         self._join(stmt, f"({code})" if stmt.op == "sum" and tile.level < 12 else code)
 
     def _join(self, stmt: Reduce, code: str) -> None:
@@ -282,7 +290,7 @@ class Lanes(Memory):
             return
         code = self.printer.lanes(expr, value.kind)
         made = self._variable(value)
-        self.line(f"const {_type(value)} {made.code} = {code};")
+        self.line(f"const {type_of(value)} {made.code} = {code};")
         self.homes[name] = made
         if stored:
             self._store(self.stored_homes[name], value, made.code)
@@ -325,11 +333,11 @@ class Lanes(Memory):
             self.homes[value.name] = before
 
 
-def _type(value: Value) -> str:
+def type_of(value: Value) -> str:
     return "vreal" if value.kind == "float" else "vint"
 
 
-def _exprs(stmt: Stmt) -> tuple[Expr, ...]:
+def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     match stmt:
         case Map(_, expr) | Set(_, expr):
             return (expr,)

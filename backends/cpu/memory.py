@@ -126,13 +126,15 @@ class Memory(Frame):
         """Whether products can read a tile where it lies: one number at a time, of the accumulation type, with constant
         steps."""
         arg = self.program.arg(stmt.arg)
-        if stmt.out in self.ready.factors or not stmt.own or self.needs(stmt.out) != {"factor"}:
-            return False
-        if not (arg.acc or self.element == self.bits or self.elements(stmt)):
+        if stmt.out in self.ready.factors or not stmt.own or self.needs(stmt.out) != {"factor"} or not self.in_place(stmt, arg):
             return False
         place = self.place_of(arg, stmt.index, stmt.dims, False)
         straight = not place.computed and len(place.along) == 2 and all(self._steady(dim, place) for dim in place.along)
         return straight and self._plain_copy(stmt, arg, place)
+
+    def in_place(self, stmt: Load, arg: Arg) -> bool:
+        """Whether the products that read a tile take its elements as they are."""
+        return arg.acc or self.element == self.bits or self.elements(stmt)
 
     def elements(self, stmt: Load) -> bool:
         """Whether all that reads a loaded tile takes elements of the array: products that round."""

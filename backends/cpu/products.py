@@ -3,18 +3,10 @@ not see coming."""
 
 from __future__ import annotations
 
-from attncc.ir.expr import Apply, kind_of, walk
-from attncc.tile.nodes import Dot, Load, Map, Program, Reduce, Set, TileLoop, statements
+from attncc.tile.nodes import Dot, Load, TileLoop
 
 from .groups import Groups
 from .narrow import Narrow, narrow, rises
-
-_COMPARISONS = ("eq", "ne", "le", "lt", "ge", "gt", "min", "max")
-
-
-def takes_few(program: Program) -> bool:
-    """Whether products of few columns are compiled for a program: not where tiles of keys are dealt out, of which there are many."""
-    return not program.shares and any(isinstance(s, Dot) for s in statements(program.body))
 
 
 class Products(Groups):
@@ -164,12 +156,7 @@ class Products(Groups):
 
     def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
         """A product a few rows at a time, which asks for what comes after it in between."""
-        count, (_, _, step, b, b_step, _, _, _, columns, depth, add, by, _, _) = self.count(rows), arguments
-        plain = (add, by) == ("0", "0") and takes_few(self.program) and self._in_any_order()
-        turned = self.names.fresh("columns")
-        if plain:
-            room = self.allocate(turned, False, f"(FEW + 3) * {depth}")
-            self.line(f"const real *const {turned} = turned({b}, {b_step}, {columns}, {depth}, {step}, {room});")
+        count = self.count(rows)
         with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
             self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
             self._ask(a, "part", "some")
@@ -178,25 +165,8 @@ class Products(Groups):
             arguments[7] = "some"
             if arguments[-1] != "0":
                 arguments[-2] += f" + part * {arguments[-1]}"
-            if plain:
-                self.line(f"turned_product({', '.join([turned, *arguments[:-4], *arguments[-2:]])});")
-            else:
-                self.line(f"product({', '.join(arguments)});")
-        if plain:
-            self.release(room)
+            self.line(f"product({', '.join(arguments)});")
         self.asked = {}
-
-    def _in_any_order(self) -> bool:
-        """Whether the sums of products may be taken in any order: not where values of pairs are extremes or compared, since the same
-        values must come out in every kernel that computes them."""
-        for stmt in statements(self.program.body):
-            if isinstance(stmt, Reduce) and stmt.op != "sum" and stmt.out not in self.ready.online:
-                return False
-            for e in walk(stmt.expr) if isinstance(stmt, Map | Set) else ():
-                compares = isinstance(e, Apply) and e.op in _COMPARISONS and any(kind_of(x) == "float" for x in e.args)
-                if compares and len(self._dims(e)) > 1:
-                    return False
-        return True
 
     def _held(self, a: str, rows: str, over: str) -> list[str]:
         """Memory that keeps a packed operand, for all strips of a tile where it has no positions of the owner, and whether it is new

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from attends import attend, op, qkv
-from attncc.backends.cpu.kernel import print_kernel
 from attncc.backends.cpu.narrow import Bound, bounds, rises
+from attncc.backends.cpu.printing import print_kernel
 from cpu_cases import agree, agree_both
 
 import attncc
@@ -77,7 +77,7 @@ def test_keys_that_all_rows_of_a_vector_admit_are_not_tested(mask: str, sure: bo
 
 
 def test_rows_are_scaled_where_they_are_loaded() -> None:
-    made = softmax(causal=True)
+    made = softmax(causal=True).split("#if LANES_COUNT")[0]  # few rows have a kernel of their own
     assert made.count("load_columns_by(") == 1 and "load_columns(" not in made
 
 

@@ -57,22 +57,38 @@ INLINE real as_is(real x) { return x; }
 typedef uint16_t vsmall __attribute__((vector_size(VECTOR / 2), may_alias, aligned(2)));
 typedef uint32_t vbits __attribute__((vector_size(VECTOR), may_alias));
 #define BITS(x) ((uint32_t)(x) - (vbits){})
+#if X86 /* compilers convert halves of the vector one by one */
+#define WIDER(name, instruction, type) \
+    INLINE type name(const element *from) \
+    { \
+        type out; \
+        __asm__(instruction " %1, %0" : "=v"(out) : "m"(*(const vsmall *)from)); \
+        return out; \
+    }
+WIDER(as_bits, "vpmovzxwd", vbits)
+#else
+INLINE vbits as_bits(const element *from) { return __builtin_convertvector(*(const vsmall *)from, vbits); }
+#endif
 INLINE vbits choose_bits(vbits which, vbits a, vbits b) { return (which & a) | (~which & b); }
 #endif
 #if ELEMENT == 17
-INLINE vreal widen_all(const element *from) { return (vreal)(__builtin_convertvector(*(const vsmall *)from, vbits) << 16); }
+INLINE vreal widen_all(const element *from) { return (vreal)(as_bits(from) << 16); }
 INLINE void narrow_all(element *to, vreal x)
 {
     vbits bits = (vbits)x, even = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     *(vsmall *)to = __builtin_convertvector(choose_bits((vbits)(x != x), BITS(0x7fc0), even), vsmall);
 }
 #elif ELEMENT == 16
+#if VECTOR == 64 || (X86 && defined(__F16C__))
+WIDER(widen_all, "vcvtph2ps", vreal)
+#else
 INLINE vreal widen_all(const element *from)
 {
-    vbits half = __builtin_convertvector(*(const vsmall *)from, vbits), size = (half & 0x7fff) << 13;
+    vbits half = as_bits(from), size = (half & 0x7fff) << 13;
     vbits small = (vbits)((vreal)size * splat(0x1p112f)), large = size + 0x70000000;
     return (vreal)(choose_bits((vbits)(size >= 0x0f800000), large, small) | (half & 0x8000) << 16);
 }
+#endif
 INLINE void narrow_all(element *to, vreal x)
 {
     vbits bits = (vbits)x, size = bits & 0x7fffffff;

@@ -66,8 +66,6 @@ static void new_rows_soon(struct soon *soon, int number, const void *array, long
     soon->held[number].end = end;
 }
 
-static const real NOTHING = 0; /* for products that start from 0, with step 0 */
-
 #define PRODUCT_STEP(ROWS, WIDE) \
     { \
         vreal columns[WIDE]; \
@@ -163,10 +161,7 @@ INLINE void product(const real *a, long a_row, long a_step, const real *b, long 
                     long depth, int add, const real *by, const real *start, long start_step)
 {
 #ifdef FEW_COLUMNS
-    if (a_row == 1 && start == &NOTHING && few_mixed(rows, columns, depth)) {
-        mixed(a, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
+    if (few_product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, start, start_step)) return;
 #endif
     long left = (columns + LANES - 1) / LANES;
     while (left > 0) {
@@ -279,17 +274,36 @@ INLINE void product_within(const real *a, long a_row, long a_step, const real *b
         product_within_1(a, a_row, a_step, b, b_step, c, c_row, rows, by, begin, end);
 }
 
-#ifdef FEW_COLUMNS
-/* c = a b, where columns of b may have been turned. */
-INLINE void turned_product(const real *columns_of_b, const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row,
-                           long rows, long columns, long depth, const real *start, long start_step)
+/* `product` with both operands rounded to bfloat16 where that is faster. `held`: memory for HELD(rows, depth) numbers, which keeps a
+   for calls to come; `fresh`: whether a is new. */
+INLINE void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
+                            long columns, long depth, int add, const real *by, real *held, int fresh)
 {
-    if (!columns_of_b) {
-        product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, 0, 0, start, start_step);
+#ifdef ON_MATRIX_UNIT
+    if (ON_MATRIX_UNIT(depth)) {
+        if (fresh) pack_numbers((uint16_t *)held, a, a_row, a_step, 0, rows, depth);
+        matrix_product((uint16_t *)held, 0, 0, b, b_step, c, c_row, rows, columns, depth, add, by);
         return;
     }
-    dots(a, a_row, columns_of_b, c, c_row, rows, columns, depth);
-    for (long m = 0; start != &NOTHING && m < rows; ++m)
-        for (long n = 0; n < columns; ++n) c[m * c_row + n] += start[m * start_step];
-}
 #endif
+    (void)held, (void)fresh;
+    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
+}
+
+/* The same for a that lies in an array of elements. */
+INLINE void stored_product(const element *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
+                           long columns, long depth, int add, const real *by, real *held, int fresh)
+{
+    long wide = (depth + 31) / 32 * 32;
+#ifdef ON_MATRIX_UNIT
+    if (ON_MATRIX_UNIT(depth)) {
+        int straight = a_step == 1 && depth == wide;
+        if (fresh) pack_elements((uint16_t *)held, a, a_row, a_step, straight ? rows / SIDE * SIDE : 0, rows, depth);
+        matrix_product((uint16_t *)held, straight ? a : 0, a_row, b, b_step, c, c_row, rows, columns, depth, add, by);
+        return;
+    }
+#endif
+    for (long m = 0; fresh && m < rows; ++m)
+        for (long k = 0; k < depth; ++k) held[m * wide + k] = widen(a[m * a_row + k * a_step]);
+    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
+}
