@@ -10,7 +10,7 @@ from attncc.backends.eager.named import Named, aligned
 from attncc.backends.steps import Steps
 
 from attncc.ir.nodes import Attend, used_by
-from attncc.schedules.steps import Plan
+from attncc.schedules.steps import Fused, Plan
 from attncc.schedules.tapes import Launch, Passes, Pull, Tape
 
 Tensors = Mapping[str, torch.Tensor]
@@ -91,8 +91,9 @@ class Reversed:
         run = self.run
         if not any(name in self.cots for name in move.grads):  # autograd of what follows found no dependence
             return
+        wide = {name for phase in move.phases for name in phase.acc}
         for name, grad in move.grads.items():
-            dtype = self.acc if name in self.made.acc else run.dtype
+            dtype = self.acc if name in self.made.acc or grad in wide else run.dtype
             if name in self.cots:
                 run.arrays[grad] = self.cots[name].to(dtype)
             else:
@@ -102,8 +103,7 @@ class Reversed:
             for node in phase.before:
                 run.run(node)
             if phase.definitions or phase.kernels:
-                spare = next((run.arrays[g] for n, g in move.grads.items() if g == phase.over and n in self.own), None)
-                found = run.launch(phase, spare)
+                found = run.launch(phase, self._spare(move, phase))
                 for value in phase.values:
                     run.arrays[value.name] = found[value.name]
         for name in move.grads:  # done with
@@ -112,6 +112,14 @@ class Reversed:
             if part.source in self.cots or (part.stored == part.axes and part.name in self.once):
                 self.own.add(part.source)
             self._add(part.source, run.arrays[part.name], part.stored, part.axes)
+
+    def _spare(self, move: Launch, phase: Fused) -> torch.Tensor | None:
+        """The array of a cotangent that the phase's one value may be written over: nothing else needs it, and their types are the same."""
+        for name, grad in move.grads.items():
+            if grad == phase.over and name in self.own:
+                array = self.run.arrays[grad]
+                return array if array.dtype == (self.acc if phase.values[0].name in phase.acc else self.run.dtype) else None
+        return None
 
     def _pull(self, move: Pull) -> None:
         """Autograd of one node, computed again from what it reads."""

@@ -154,7 +154,8 @@ class _Reverse:
             if isinstance(step, Fused):
                 self._known(*(Value(a.name, a.axes, a.kind) for a in (*self._before(step), *step.after)))
         self.active = self._active(set(needs))
-        self.cots = {o.value for o in self.program.outputs if o.name in outputs}
+        self.given = {o.value for o in self.program.outputs if o.name in outputs}
+        self.cots = set(self.given)
         fused = [(s.fusion.pieces.node, s.fusion) for s in of.forward.steps if isinstance(s, Fused) and s.fusion is not None]
         self.still = still_values(self.program, outputs, fused)
         self.features, self.tokens = known_features(of.forward.steps), token_axes(of.program)
@@ -199,7 +200,10 @@ class _Reverse:
             used = [n for n in used if not constant(node, n, self.still[node.name])]
         wrt = tuple(sorted(n for n in used if n in self.active and self.kinds.get(n, "float") == "float"))
         if outs and wrt:
-            found = token_pull(node, wrt, self.axes, self.of.acc, self.features, self.tokens, self.names) if names is None else None
+            found = None
+            if names is None:
+                given = any(n in self.given for n in outs)
+                found = token_pull(node, wrt, self.axes, self.of.acc, self.features, self.tokens, self.names, given)
             self.moves.append(Pull(node, outs, wrt, reason) if found is None else found)
             self.cots |= set(wrt)
 

@@ -34,11 +34,12 @@ def token_pull(
     features: Collection[str],
     tokens: Collection[str],
     name: Callable[[str], str],
+    given: bool,
 ) -> Token | None:
     """From the cotangent of a definition to those of `wrt`; None where autograd has to do it.
 
     arrays: axes of what it reads. acc: values in the accumulation type. features, tokens: as in `lower_definition`. name: gives
-    fresh names.
+    fresh names. given: the cotangent comes from the caller, in the type of the definition; others are in the accumulation type.
     """
     if not isinstance(node, Assign) or refusal(node, features, tokens, derivative=True):
         return None
@@ -49,14 +50,14 @@ def token_pull(
             return None
         made = tuple(s.made for s in found)
         summed = {s.made.name for s in found if set(s.made.axes) - set(axes_of(s.read))}
-        kept = {cotangent.source} if node.name in acc else set()
+        kept = {cotangent.source} if node.name in acc or not given else set()  # 16 bits may not have the range for others
         kept |= {s.made.name for s in found if s.read.source in acc} | summed
         known = {**arrays, cotangent.source: node.axes}
         kernel = lower_definitions(made, known, features, {*acc, *kept}, tokens)
     except AttnUnsupportedError:
         return None
     values = tuple(Value(a.name, a.axes, "float") for a in made)
-    alike = len(made) == 1 and made[0].axes == node.axes and (made[0].name in kept) == (cotangent.source in kept)
+    alike = len(made) == 1 and made[0].axes == node.axes
     over = cotangent.source if alike else ""
     step = Fused(made[-1], (), (kernel,), (), (), (), frozenset(kept), values, beside=made[:-1], over=over)
     reads = frozenset(n for a in made for n in sources_of(a.expr)) - {cotangent.source}

@@ -115,3 +115,19 @@ def test_a_cotangent_is_written_over_only_where_nothing_else_needs_it() -> None:
     assert made is not None
     steps = made.made.backward(["q", "k", "g"], ("y",)).plan.steps
     assert [bool(s.over) for s in steps if not s.kernels] == [False, True, True]
+
+
+def test_cotangents_between_definitions_have_the_range_of_floats() -> None:
+    """Of the scaled queries they are about 1e-9, which 16 bits round to 0; of the queries 1e4 times that."""
+    made = op("""pattern t(q[b, h, i, d], k[b, h, j, d], v[b, h, j, e], w[d]) -> o[b, h, i, e] {
+      scaled = q * w
+      attend o over j { score dot(scaled, k) / 8   normalize softmax   mix v }
+    }""")
+    generator = torch.Generator().manual_seed(0)
+    q, k, v, up = torch.randn(4, 1, 1, 40, 16, generator=generator)
+    inputs = {n: x.half() for n, x in {"q": q * 1e-4, "k": k, "v": v * 1e-3, "w": torch.full((16,), 1e4)}.items()}
+    cotangent, given = (up * 1e-3).half(), [x.requires_grad_() for x in inputs.values()]
+    exact = [x.detach().double().requires_grad_() for x in given]
+    (found,) = torch.autograd.grad(made(*given, backend="cpu"), given[:1], cotangent)
+    (want,) = torch.autograd.grad(made(*exact, backend="eager"), exact[:1], cotangent.double())
+    assert (found - want).abs().max() <= tolerance(torch.float16, 40, float(want.abs().max()))
