@@ -11,7 +11,7 @@ from attncc.tile.nodes import Arg, Program
 @dataclass(frozen=True)
 class Kernel:
     """The text of a kernel and what its caller passes in order: arrays with a stride for each axis, sizes and boxes of axes,
-    numbers."""
+    numbers. few: whether it has a form for owners of few rows."""
 
     name: str
     text: str
@@ -19,6 +19,7 @@ class Kernel:
     arrays: tuple[Arg, ...]
     sizes: tuple[str, ...]
     boxes: tuple[str, ...]
+    few: bool
 
 
 @dataclass(frozen=True)

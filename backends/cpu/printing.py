@@ -33,4 +33,5 @@ def print_kernel(program: Program, features: dict[str, int], bits: int, element:
         text += ["#if LANES_COUNT >= 4", *few.printed(), "#endif", ""]
         beside = few.beside()
     text += printer.entry(beside)
-    return Kernel(name, "\n".join(text) + "\n", ready.program, ready.program.args, tuple(printer.sizes), tuple(printer.tiled))
+    sizes, boxes = tuple(printer.sizes), tuple(printer.tiled)
+    return Kernel(name, "\n".join(text) + "\n", ready.program, ready.program.args, sizes, boxes, pairs is not None)
