@@ -15,7 +15,7 @@ def fitting(program: Program, inputs: Mapping[str, torch.Tensor]) -> tuple[torch
     for tensor in program.inputs:
         dtype = inputs[tensor.name].dtype
         kind = "bool" if dtype == torch.bool else "float" if dtype.is_floating_point else "complex" if dtype.is_complex else "int"
-        if kind != tensor.kind:
+        if kind != tensor.kind and not (tensor.kind == "bool" and dtype == torch.uint8):
             help = f"{tensor.name}.{'long' if tensor.kind == 'int' else tensor.kind}()"
             raise AttnTypeError(f"'{tensor.name}' must be a tensor of kind {tensor.kind}, found {dtype}", tensor.span, help)
     floats = [inputs[i.name].dtype for i in program.inputs if i.kind == "float"]

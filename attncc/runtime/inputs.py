@@ -14,7 +14,7 @@ FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 INTS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.uint16, torch.uint32)
 TYPES: dict[str, tuple[torch.dtype, ...]] = {"float": FLOATS, "int": INTS, "bool": (torch.bool, torch.uint8)}
 """Element types by the kind of an input. Unsigned 64 bits are not among them: positions are signed. Of bytes for truth values, what is
-not zero is true: a call makes truth values of them before any backend sees them."""
+not zero is true: a call makes truth values of them."""
 
 
 def dense(name: str, t: object, span: Span | None) -> torch.Tensor:

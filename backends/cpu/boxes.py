@@ -19,6 +19,7 @@ from attncc.ir.sizes import scalar
 from attncc.tile import bands
 from attncc.tile.nodes import Dim, Dot, Program, TileLoop, statements
 
+from .few import FEWS_OF_A_STRIP, takes_few
 from .visits import Unknown, visits
 
 KEYS = 64
@@ -45,6 +46,8 @@ class Unit:
 
 VECTORS = Unit(KEYS, (16, 32, 48), 450.0, 0.1, 0.5)
 MATRIX = Unit(2 * KEYS, (32, 64), 2500.0, 0.23, 0.08)
+FEW_ROWS = Unit(4 * KEYS, (16, 32, 64, 128), 600.0, 0.25, 0.0)
+"""Of kernels for few rows: keys are read once and kept nowhere."""
 
 
 def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = VECTORS) -> dict[str, int]:
@@ -53,9 +56,11 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = 
     if program.sweep:  # what a tile of rows and its keys cost from the left is as much as their state costs
         return {a: max(1, min(-(-_SWEPT // strip) * strip, sizes[a])) for d in program.dims if not d.whole for a in d.axes}
     loops = [d for d in program.dims if not d.whole and d.name != program.owner]
-    plain = {a: n for d in loops for a, n in _square(d, unit.keys, sizes).items()}
     grouped = program.kind == "grouped"
     usual = _stacked(program, sizes, strip) if grouped else _square(owner, strip * (STRIPS if len(owner.axes) == 1 else 1), sizes)
+    if prod(usual.values()) * FEWS_OF_A_STRIP <= strip and takes_few(program):
+        unit = FEW_ROWS
+    plain = {a: n for d in loops for a, n in _square(d, unit.keys, sizes).items()}
     if not loops:
         return usual
     ones = {a: 1 for d in loops for a in d.axes}

@@ -76,6 +76,7 @@ class Frame:
         self.in_strip = False
         self.narrow: Narrow | None = None
         self.spans: tuple[str, str] | None = None
+        self.sure: tuple[str, str] | None = None
         self.at: dict[str, str] = {}
         self.shown: dict[str, Text] = {}
         self.searched: set[str] = set()

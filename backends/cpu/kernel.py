@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from attncc.errors import AttnInternalError, AttnUnsupportedError
 from attncc.tile.nodes import (
-    Arg,
     Bisect,
     Dim,
     Dot,
@@ -15,7 +14,6 @@ from attncc.tile.nodes import (
     Init,
     Load,
     Map,
-    Program,
     Reduce,
     Repeat,
     Set,
@@ -27,30 +25,16 @@ from attncc.tile.nodes import (
 )  # fmt: skip
 
 from .asks import Asks
-from .factors import fold
 from .groups import Run, runs
-from .memory import BFLOAT16
-from .printed import Kernel
-from .ready import prepare, reads
-from .sharing import Rescaled, split
-from .starts import start
-
-
-def print_kernel(program: Program, features: dict[str, int], bits: int, element: int, name: str = "") -> Kernel:
-    """The kernel of a program.
-
-    features: sizes of its feature axes. bits: of the accumulation type, 32 or 64. element: of the arrays, as in memory.h.
-    Raises AttnUnsupportedError for what the printer cannot do.
-    """
-    program, by_rows = split(program)
-    program = program if element == BFLOAT16 else fold(start(program))  # a folded factor would be rounded
-    return KernelPrinter(prepare(program), features, bits, element, name or program.name, by_rows).kernel()
+from .ready import reads
+from .sharing import Rescaled
 
 
 class KernelPrinter(Asks):
     """Statements of one program."""
 
-    def kernel(self) -> Kernel:
+    def printed(self) -> list[str]:
+        """Functions: how much memory an owner needs, what the next one reads, the owner itself."""
         self.readers, self.stored_homes, self.parted, self.asked, self.asked_dim = {}, {}, {}, {}, ""
         self.asked_soon = self.soon()
         body = self.program.body
@@ -63,23 +47,13 @@ class KernelPrinter(Asks):
         self.depth += 1 if self.one_by_one else 0
         self.body(body)
         lines = self.lines
-        arrays = self.program.args
-        boxes = tuple(self.tiled)
-        head = self._head(arrays, boxes)
-        sizes = tuple(self.sizes)
+        head = self._head()
         tag = self.name
-        text = [f"/* {self._about()} */", *self._bytes(boxes), ""]
+        text = [f"/* {self._about()} */", *self._bytes(), ""]
         closing = ["    }"] if self.one_by_one else []
         if self.asked_soon:
             made = self.print_ask(self._place(), self._scalar_statement)
-            text += [
-                f"static void {tag}_ask(const struct call *call, long owner)",
-                "{",
-                *self._known(arrays, boxes),
-                *made,
-                "}",
-                "",
-            ]
+            text += [f"static void {tag}_ask(const struct call *call, long owner)", "{", *self._known(), *made, "}", ""]
         text += [
             f"static void {tag}_owner(const struct call *call, long owner, char *memory)",
             "{",
@@ -89,8 +63,7 @@ class KernelPrinter(Asks):
             "}",
             "",
         ]
-        text += self._entry(sizes)
-        return Kernel(self.name, "\n".join(text) + "\n", self.program, arrays, sizes, boxes)
+        return text
 
     def _carried(self) -> list[str]:
         """The statements before that loop."""
@@ -108,9 +81,9 @@ class KernelPrinter(Asks):
 
     # Around the statements.
 
-    def _rooms(self, boxes: tuple[str, ...]) -> list[str]:
+    def _rooms(self) -> list[str]:
         """Positions that tiles have room for, from the boxes."""
-        out = [f"    const long {self.box(a)} = call->boxes[{n}];" for n, a in enumerate(boxes)]
+        out = [f"    const long {self.box(a)} = call->boxes[{n}];" for n, a in enumerate(self.tiled)]
         for dim in self.program.dims:
             if not dim.whole:
                 product = " * ".join(self.box(a) for a in dim.axes)
@@ -118,31 +91,31 @@ class KernelPrinter(Asks):
                 out.append(f"    const long {self.room(dim.name)} = ({product} + {unit} - 1) / {unit} * {unit};")
         return out
 
-    def _bytes(self, boxes: tuple[str, ...]) -> list[str]:
+    def _bytes(self) -> list[str]:
         """A function that says how much memory a thread needs."""
         parts = [f"    bytes += ({p.count}) * (long)sizeof({p.type}) + 64 + STAGGER;" for p in self.pieces]
         return [
             f"static long {self.name}_bytes(const struct call *call)",
             "{",
-            *self._rooms(boxes),
+            *self._rooms(),
             "    long bytes = 64;",
             *parts,
             "    return (bytes + 63) / 64 * 64;",
             "}",
         ]
 
-    def _head(self, arrays: tuple[Arg, ...], boxes: tuple[str, ...]) -> list[str]:
+    def _head(self) -> list[str]:
         """Arguments and memory under their names, and which owner this is."""
         place = self._place()
-        out = self._known(arrays, boxes)
+        out = self._known()
         out += [f"    {p.type} *const {p.name} = piece(&memory, ({p.count}) * (long)sizeof({p.type}));" for p in self.pieces]
         return [*out, "", *place, ""]
 
-    def _known(self, arrays: tuple[Arg, ...], boxes: tuple[str, ...]) -> list[str]:
+    def _known(self) -> list[str]:
         """Arguments under their names."""
         out = []
         at = 0
-        for number, arg in enumerate(arrays):
+        for number, arg in enumerate(self.program.args):
             ctype = self.element_type(arg.name)
             const = "const " if arg.role == "in" else ""
             out.append(f"    {const}{ctype} *const {self.data(arg.name)} = call->data[{number}];")
@@ -150,7 +123,7 @@ class KernelPrinter(Asks):
                 out.append(f"    const long {self.stride(arg.name, axis)} = call->strides[{at}];")
                 at += 1
         out += [f"    const long {self.size(a)} = call->sizes[{n}];" for n, a in enumerate(self.sizes)]
-        out += self._rooms(boxes)
+        out += self._rooms()
         for number, scalar in enumerate(self.program.scalars):
             ctype = "real" if scalar.kind == "float" else "long"
             out.append(f"    const {ctype} {self.homes[scalar.name].code} = ({ctype})call->numbers[{number}];")
@@ -223,7 +196,9 @@ class KernelPrinter(Asks):
             values = " ".join(f"{table}[n] = (lane){self.first(axis)};" for axis, table in tables.items())
             self.line(f"for (; n < {self.room(dim.name)}; ++n) {{ {values} }}")
 
-    def _entry(self, sizes: tuple[str, ...]) -> list[str]:
+    def entry(self, beside: Sequence[str] = ()) -> list[str]:
+        """What is called: all owners. beside: lines that may put other functions in the place of its own."""
+        sizes = tuple(self.sizes)
         owners = [self._passed(a, sizes) for a in self.program.grid]
         if not self.one_by_one:
             owners += [f"ceil_div({self._passed(a, sizes)}, boxes[{list(self.tiled).index(a)}])" for a in self.owner.axes]
@@ -236,6 +211,7 @@ class KernelPrinter(Asks):
             f"    call.bytes = {self.name}_bytes(&call);",
             f"    call.owner = {self.name}_owner;",
             *([f"    call.ask = {self.name}_ask;"] if self.asked_soon else []),
+            *beside,
             "    return run(&call, threads, start);",
             "}",
         ]

@@ -8,7 +8,7 @@ stored.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from attncc.ir.expr import Apply, Expr, Index, Read, walk
 from attncc.tile.nodes import Init, Map, Reduce, Set, Stmt, defined
@@ -16,9 +16,9 @@ from attncc.tile.nodes import Init, Map, Reduce, Set, Stmt, defined
 from .expressions import VECTOR_FUNCTIONS, Text
 from .frame import Home
 from .memory import Memory
-from .ready import Value, changes, reads
+from .ready import Value, changes, reads, where_holds
 
-_START = {"sum": "0", "max": "-INFINITY", "min": "INFINITY"}
+START = {"sum": "0", "max": "-INFINITY", "min": "INFINITY"}
 _SHORT = {"relu", "sqrt", "rsqrt"}
 
 
@@ -100,7 +100,7 @@ class Lanes(Memory):
         self.lane_dim, self.lane_at = lanes, "v"
         kept = dict(self.homes)
         with self.inside(), self.block(f"for (long v = 0; v < {self.count(lanes)}; v += LANES)"):
-            self.show([x for s in every for x in _exprs(s)], lanes, vector=True)
+            self.show([x for s in every for x in expressions(s)], lanes, vector=True)
             for item in items:
                 if isinstance(item, Rows):
                     self._rows(item, stored)
@@ -128,20 +128,20 @@ class Lanes(Memory):
         for stmt in rows.stmts:
             if isinstance(stmt, Reduce):
                 value = self.values[stmt.out]
-                name = self.names.of("value", stmt.out)
-                start = _START[stmt.op] if value.kind == "float" else "0"
-                if value.kind != "float" and stmt.op != "sum":
-                    start = f"{'-' if stmt.op == 'max' else ''}(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
-                self.line(f"{_type(value)} {name} = {'splat' if value.kind == 'float' else 'isplat'}({start});")
+                self.line(f"{type_of(value)} {self.names.of('value', stmt.out)} = {self.start(stmt)};")
         begin, end = self.span(rows.dim)
-        with self.inside(), self.block(f"for (long x = {begin}; x < {end}; ++x)"):
-            self.at[rows.dim] = "x"
-            self.show([x for s in rows.stmts for x in _exprs(s)], rows.dim, vector=False)
-            for stmt in rows.stmts:
-                if isinstance(stmt, Reduce):
-                    self._step(stmt)
-                else:
-                    self._statement(stmt, stored)
+        if (inner := self._inner(rows, stored)) is None or self.sure is None:
+            self._loop(rows.dim, rows.stmts, f"long x = {begin}; x < {end}; ++x", stored)
+        else:
+            sure, unsure = (f"{name}[{self.lane_at} / LANES]" for name in self.sure)
+            if all(self.bare(stmt) for stmt in inner):
+                for one in inner:
+                    assert isinstance(one, Reduce)
+                    self._join(one, self._reduction(one, sure, unsure))
+            else:
+                self._loop(rows.dim, inner, f"long x = {sure}; x < {unsure}; ++x", stored)
+            rest = f"long x = {begin} == {sure} ? {unsure} : {begin}; x < {end}; x = x + 1 == {sure} ? {unsure} : x + 1"
+            self._loop(rows.dim, rows.stmts, rest, stored)
         for stmt in rows.stmts:
             name = defined(stmt)
             if not isinstance(stmt, Reduce):
@@ -160,9 +160,57 @@ class Lanes(Memory):
         one before, for longer than a few operations beside it take; what a function takes hides that."""
         if not isinstance(stmt, Reduce) or not stored.get(stmt.tile, False) or self.values[stmt.tile].kind != "float":
             return False
-        parts = [e for s in rows.stmts for x in _exprs(s) for e in walk(x)]
+        parts = [e for s in rows.stmts for x in expressions(s) for e in walk(x)]
         long = any(isinstance(e, Apply) and e.op in VECTOR_FUNCTIONS - _SHORT for e in parts)
         return not long and len(self.values[stmt.tile].dims) == 2 and self.stored_homes[stmt.tile].form == "array"
+
+    def _loop(self, dim: str, stmts: Sequence[Stmt], head: str, stored: dict[str, bool]) -> None:
+        """Statements in a loop over rows."""
+        with self.inside(), self.block(f"for ({head})"):
+            self.at[dim] = "x"
+            self.show([x for s in stmts for x in expressions(s)], dim, vector=False)
+            for stmt in stmts:
+                if isinstance(stmt, Reduce):
+                    self._step(stmt)
+                else:
+                    self._statement(stmt, stored)
+
+    def _inner(self, rows: Rows, stored: dict[str, bool]) -> list[Stmt] | None:
+        """What is left of the statements where all rows of a vector admit a key, None where that is not known: no test, and no copy of what
+        lies where it should."""
+        if self.sure is None or self.spans is None or self.narrow is None or rows.dim != self.narrow.dim:
+            return None
+        admits = self.narrow.admits
+        if not any(isinstance(s, Map) and s.out == admits for s in rows.stmts) or stored[admits]:
+            return None
+        out: list[Stmt] = []
+        for stmt in rows.stmts:
+            match stmt:
+                case Map(name) if name == admits:
+                    continue
+                case Map(name, expr):
+                    expr, home = where_holds(expr, admits), self.stored_homes.get(name)
+                    if stored[name] and home is not None and isinstance(expr, Read) and self.homes.get(expr.source) == home:
+                        self.homes[name] = home
+                        continue
+                    out.append(replace(stmt, expr=expr))
+                case Set(_, expr):
+                    out.append(replace(stmt, expr=where_holds(expr, admits)))
+                case _:
+                    out.append(stmt)
+        return out
+
+    def start(self, stmt: Reduce) -> str:
+        """What a reduction starts from, in all lanes."""
+        if self.values[stmt.out].kind == "float":
+            return f"splat({START[stmt.op]})"
+        large = "(((long)1 << (8 * sizeof(lane) - 2)) - 1) * 2"
+        return f"isplat({ {'sum': '0', 'max': f'-{large}', 'min': large}[stmt.op] })"
+
+    def inside_tile(self, stmt: Reduce, code: str) -> str:
+        """A vector that a reduction takes, without what lies beyond the tile: here, vectors run along the owner, where that does no
+        harm."""
+        return code
 
     def _fill(self, name: str, dim: str) -> None:
         """Zeros outside of the span, in a tile that something reads whole."""
@@ -186,15 +234,17 @@ class Lanes(Memory):
         """Bare reductions, by functions that keep several rows under way."""
         for stmt in rows.stmts:
             assert isinstance(stmt, Reduce)
-            home = self.homes[stmt.tile]
-            weak = stmt.op != "sum" and stmt.out in self.ready.online
-            name = {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
-            begin, end = self.span(rows.dim)
-            step = home.steps[rows.dim]
-            start, count = (f" + {begin} * {step}", f"{end} - {begin}") if begin != "0" else ("", end)
-            code = f"{name}({home.code} + {self.lane_at}{start}, {step}, {count})"
-            self.line(f"const vreal {self.names.of('value', stmt.out)} = {code};")
+            self.line(f"const vreal {self.names.of('value', stmt.out)} = {self._reduction(stmt, *self.span(rows.dim))};")
             self._reduced(stmt, stored)
+
+    def _reduction(self, stmt: Reduce, begin: str, end: str) -> str:
+        """A bare reduction of some rows."""
+        home = self.homes[stmt.tile]
+        weak = stmt.op != "sum" and stmt.out in self.ready.online
+        name = {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
+        step = home.steps[stmt.over]
+        start, count = (f" + {begin} * {step}", f"{end} - {begin}") if begin != "0" else ("", end)
+        return f"{name}({home.code} + {self.lane_at}{start}, {step}, {count})"
 
     def _reduced(self, stmt: Reduce, stored: dict[str, bool]) -> None:
         """The result of a reduction is known by its name."""
@@ -205,11 +255,15 @@ class Lanes(Memory):
 
     def _step(self, stmt: Reduce) -> None:
         """One row of a reduction."""
-        name, value = self.names.of("value", stmt.out), self.values[stmt.out]
         tile = self._value(self.values[stmt.tile], True)
-        code = self.printer.spread(tile).code
+        code = self.inside_tile(stmt, self.printer.spread(tile).code)
+        self._join(stmt, f"({code})" if stmt.op == "sum" and tile.level < 12 else code)
+
+    def _join(self, stmt: Reduce, code: str) -> None:
+        """More of what a reduction sums, or takes an extreme of."""
+        name, value = self.names.of("value", stmt.out), self.values[stmt.out]
         if stmt.op == "sum":
-            self.line(f"{name} += {f'({code})' if tile.level < 12 else code};")
+            self.line(f"{name} += {code};")
         elif value.kind != "float":
             self.line(f"{name} = i{stmt.op}imum({name}, {code});")
         elif stmt.out in self.ready.online:
@@ -236,7 +290,7 @@ class Lanes(Memory):
             return
         code = self.printer.lanes(expr, value.kind)
         made = self._variable(value)
-        self.line(f"const {_type(value)} {made.code} = {code};")
+        self.line(f"const {type_of(value)} {made.code} = {code};")
         self.homes[name] = made
         if stored:
             self._store(self.stored_homes[name], value, made.code)
@@ -279,11 +333,11 @@ class Lanes(Memory):
             self.homes[value.name] = before
 
 
-def _type(value: Value) -> str:
+def type_of(value: Value) -> str:
     return "vreal" if value.kind == "float" else "vint"
 
 
-def _exprs(stmt: Stmt) -> tuple[Expr, ...]:
+def expressions(stmt: Stmt) -> tuple[Expr, ...]:
     match stmt:
         case Map(_, expr) | Set(_, expr):
             return (expr,)

@@ -126,11 +126,15 @@ class Memory(Frame):
         """Whether products can read a tile where it lies: one number at a time, of the accumulation type, with constant
         steps."""
         arg = self.program.arg(stmt.arg)
-        if not stmt.own or self.needs(stmt.out) != {"factor"} or not (arg.acc or self.element == self.bits or self.elements(stmt)):
+        if stmt.out in self.ready.factors or not stmt.own or self.needs(stmt.out) != {"factor"} or not self.in_place(stmt, arg):
             return False
         place = self.place_of(arg, stmt.index, stmt.dims, False)
         straight = not place.computed and len(place.along) == 2 and all(self._steady(dim, place) for dim in place.along)
         return straight and self._plain_copy(stmt, arg, place)
+
+    def in_place(self, stmt: Load, arg: Arg) -> bool:
+        """Whether the products that read a tile take its elements as they are."""
+        return arg.acc or self.element == self.bits or self.elements(stmt)
 
     def elements(self, stmt: Load) -> bool:
         """Whether all that reads a loaded tile takes elements of the array: products that round."""
@@ -142,6 +146,7 @@ class Memory(Frame):
     def rounds(self, stmt: Dot) -> bool:
         """Whether the operands of a product are, or may be rounded to, elements that a matrix unit takes."""
         plain = {s.out for s in statements(self.program.body) if isinstance(s, Load) and not self.program.arg(s.arg).acc}
+        plain -= set(self.ready.factors)
         return self.element == BFLOAT16 and (bool(stmt.cast) or {stmt.a, stmt.b} <= plain)
 
     def _view(self, stmt: Load, place: Place) -> None:
@@ -168,8 +173,12 @@ class Memory(Frame):
             source = f"{place.base}{start}"
             parts = [home.code, source, "row_at", self.count(row), self.count(other), step]
             columns = row == self.owner.name and stmt.out not in self.by_rows
+            factor = self.ready.factors.get(stmt.out)
             if not columns:
                 parts.append(self.room(other))
+            elif factor is not None:
+                parts.append(self.printer.scalar(factor).code)
+                suffix += "_by"
             self.line(f"load_{'columns' if columns else 'rows'}{suffix}({', '.join(parts)});")
 
     def _rows_at(self, arg: Arg, place: Place, row: str) -> None:
@@ -232,6 +241,8 @@ class Memory(Frame):
                 tests.append(f"{name} >= 0 && {name} < {self.size(axis)}")
                 parts.append(f"{name} * {self.stride(arg.name, axis)}")
             code = self._converted(arg, f"({place.base})[{' + '.join(parts) or '0'}]")
+            if (factor := self.ready.factors.get(stmt.out)) is not None:
+                code = f"{code} * {self.printer.scalar(factor).at(13)}"
             if tests:
                 fill = "0"
                 if stmt.fill is not None:

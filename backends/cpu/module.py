@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from attncc.errors import AttnUnsupportedError
 from attncc.tile.nodes import Program
 
-from .kernel import print_kernel
+from .few import takes_few
 from .names import Names
 from .printed import Kernel, Module
-from .products import takes_few
+from .printing import print_kernel
 
 ELEMENTS = {"float64": 64, "float32": 32, "float16": 16, "bfloat16": 17}
 """Element types and their numbers in memory.h."""
@@ -27,7 +27,7 @@ def print_module(title: str, programs: Iterable[Program], features: Mapping[str,
     names = Names()
     programs = tuple(programs)
     few = ["few"] if any(map(takes_few, programs)) else []
-    headers = ("vector", "functions", *few, "product", "memory", "matrix", "call")
+    headers = ("vector", "functions", "memory", "matrix", *few, "product", "call")
     for program in programs:
         own = {d.axes[0]: features[d.axes[0]] for d in program.dims if d.whole}
         kernels[program.name] = print_kernel(

@@ -11,7 +11,7 @@ _WORDS = """
     auto break case char const continue default do double else enum extern float for goto if inline int long
     register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while asm
     typeof real lane element vreal vint call owner memory strip strips lanes from next tile row_at row_table part some
-    soon v l x n at main load store count_up splat greater smaller least most widen narrow piece product run work signal log
+    soon here v l x n at main load store count_up splat greater smaller least most widen narrow piece product run work signal log
     exp pow sqrt floor ceil round abs div index time select free malloc y0 y1 yn j0 j1 jn gamma
 """
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from attncc.ir.expr import Apply, Const, Expr, Index, walk
+from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, walk
 from attncc.tile.nodes import Dim, Dot, Map, Reduce, Set, Stmt, TileLoop, defined, statements
 
 from .ready import Value, reads
@@ -29,12 +29,15 @@ class Bound:
 @dataclass(frozen=True)
 class Narrow:
     """dim: of the keys. bounds: of its outermost axis. filled: tiles of pairs that are read whole, so that what is not computed must
-    be 0. whole: something sums over the owner's rows, all strips of them."""
+    be 0. whole: something sums over the owner's rows, all strips of them. admits: what says which pairs count; exact: it is the bounds
+    alone."""
 
     dim: str
     bounds: tuple[Bound, ...]
     filled: frozenset[str]
     whole: bool
+    admits: str
+    exact: bool
 
 
 def narrow(loop: TileLoop, keys: Dim, owner: str, values: Mapping[str, Value], rounds: Callable[[Dot], bool]) -> Narrow | None:
@@ -46,10 +49,25 @@ def narrow(loop: TileLoop, keys: Dim, owner: str, values: Mapping[str, Value], r
     mask = next((s.expr for s in body if isinstance(s, Map) and s.out == loop.admits), None) if loop.admits else None
     if mask is None or any(isinstance(s, TileLoop) for s in body):
         return None
-    found = tuple(bounds(mask, keys.axes[0], lambda e: _of_rows(e, keys, values, owner)))
+
+    def free(at: Expr) -> bool:
+        return _of_rows(at, keys, values, owner)
+
+    found = tuple(bounds(mask, keys.axes[0], free))
     filled = _filled(body, (owner, keys.name), values, rounds)
     whole = any(isinstance(s, Dot | Reduce) and s.over == owner for s in body)
-    return Narrow(keys.name, found, filled, whole) if found and filled is not None else None
+    if not found or filled is None:
+        return None
+    exact = all(bounds(part, keys.axes[0], free) for part in _parts(mask))
+    return Narrow(keys.name, found, filled, whole, loop.admits, exact)
+
+
+def _parts(mask: Expr) -> list[Expr]:
+    """Conditions that hold together."""
+    match mask:
+        case Apply("and", (a, b)):
+            return _parts(a) + _parts(b)
+    return [mask]
 
 
 def bounds(mask: Expr, axis: str, free: Callable[[Expr], bool]) -> list[Bound]:
@@ -70,6 +88,27 @@ def bounds(mask: Expr, axis: str, free: Callable[[Expr], bool]) -> list[Bound]:
             at = _sum([*here, *(_negated(x) for x in there), *([Const(1 if low else -1)] if op == "lt" else [])])
             return [Bound(low, at)] if free(at) else []
     return []
+
+
+def rises(expr: Expr, axis: str) -> int | None:
+    """1 where an expression of positions never falls along an axis, -1 where it never rises, 0 where it stays; None if unknown."""
+    match expr:
+        case Index(name):
+            return int(name == axis)
+        case Const() | Size() | Read(_, ()):
+            return 0
+        case Apply("neg", (a,)):
+            way = rises(a, axis)
+            return None if way is None else -way
+        case Apply("mul", (Const(int() as n), a)) | Apply("mul", (a, Const(int() as n))):
+            way = rises(a, axis)
+            return None if way is None else way if n > 0 else -way if n < 0 else 0
+        case Apply("add" | "sub" | "min" | "max" as op, (a, b)):
+            first, second = rises(a, axis), rises(Apply("neg", (b,)) if op == "sub" else b, axis)
+            if first is None or second is None or first * second < 0:
+                return None
+            return first or second
+    return None
 
 
 def _split(expr: Expr, axis: str) -> tuple[int, list[Expr]] | None:

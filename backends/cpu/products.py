@@ -3,18 +3,10 @@ not see coming."""
 
 from __future__ import annotations
 
-from attncc.ir.expr import Apply, kind_of, walk
-from attncc.tile.nodes import Dot, Load, Map, Program, Reduce, Set, TileLoop, statements
+from attncc.tile.nodes import Dot, Load, TileLoop
 
 from .groups import Groups
-from .narrow import Narrow, narrow
-
-_COMPARISONS = ("eq", "ne", "le", "lt", "ge", "gt", "min", "max")
-
-
-def takes_few(program: Program) -> bool:
-    """Whether products of few columns are compiled for a program: not where tiles of keys are dealt out, of which there are many."""
-    return not program.shares and any(isinstance(s, Dot) for s in statements(program.body))
+from .narrow import Narrow, narrow, rises
 
 
 class Products(Groups):
@@ -83,36 +75,60 @@ class Products(Groups):
         return narrow(loop, self.dims[loop.dim], self.owner.name, self.values, self.rounds)
 
     def spans_here(self) -> tuple[str, str] | None:
-        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end."""
+        """Positions of the tile of keys that each vector of a strip's rows admits: the names of where they begin and end. Where a mask is
+        no more than its bounds, `sure` is where those begin and end that all rows of the vector admit."""
+        self.sure = None
         if self.narrow is None:
             return None
-        dim = self.dims[self.narrow.dim]
+        dim, single = self.dims[self.narrow.dim], len(self.owner.axes) == 1
         axis, inner = dim.axes[0], " * ".join(self.extent(a) for a in dim.axes[1:])
+        ways = [rises(b.at, self.owner.axes[0]) if single else None for b in self.narrow.bounds]
         begin, end, low, high = (self.names.fresh(name) for name in ("begin", "end", "low", "high"))
+        arrays, times = [begin, end], f" * {inner}" if inner else ""
+        if self.narrow.exact and None not in ways:
+            self.sure = self.names.fresh("sure"), self.names.fresh("unsure")
+            arrays += self.sure
         some = self.names.fresh("some_keys")
         if not self.narrow.whole:
             self.line(f"long {some} = 0;")
-        self.line(f"long {begin}[STRIP / LANES_COUNT], {end}[STRIP / LANES_COUNT];")
+        self.line(f"long {', '.join(f'{name}[STRIP / LANES_COUNT]' for name in arrays)};")
         self.lane_dim, self.lane_at = self.owner.name, "v"
         with self.inside(), self.block("for (long v = 0; v < lanes; v += LANES)"):
-            self.show([b.at for b in self.narrow.bounds], self.owner.name, vector=True)
-            self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
-            for bound in self.narrow.bounds:
-                code = self.printer.lanes(bound.at, "int")
-                if bound.low:
-                    self.line(f"{low} = most({low}, least_lane({code}) - {self.first(axis)});")
-                else:
-                    self.line(f"{high} = least({high}, greatest_lane({code}) - {self.first(axis)} + 1);")
-            times = f" * {inner}" if inner else ""
+            self.show(
+                [b.at for b, way in zip(self.narrow.bounds, ways, strict=True) if way is None], self.owner.name, vector=True
+            )
+            self._bounds(ways, (low, high), all_rows=False)
             self.line(f"{low} = least({low}, {self.extent(axis)});")
             self.line(f"{begin}[v / LANES] = {low}{times};")
             self.line(f"{end}[v / LANES] = most({low}, {high}){times};")
             if not self.narrow.whole:
                 self.line(f"{some} += {end}[v / LANES] - {begin}[v / LANES];")
+            if self.sure is not None:
+                first, last = self.names.fresh("low"), self.names.fresh("high")
+                self._bounds(ways, (first, last), all_rows=True)
+                self.line(f"{self.sure[0]}[v / LANES] = least({first}{times}, {end}[v / LANES]);")
+                self.line(f"{self.sure[1]}[v / LANES] = most({last}{times}, {self.sure[0]}[v / LANES]);")
         if not self.narrow.whole:
             self.line(f"if ({some} == 0) continue;")
         self.lane_dim = self.lane_at = ""
         return begin, end
+
+    def _bounds(self, ways: list[int | None], names: tuple[str, str], all_rows: bool) -> None:
+        """Least and greatest positions of keys of one vector, as far as they are in the tile. ways: how bounds rise along the rows.
+        all_rows: of what all rows of the vector admit, instead of any."""
+        assert self.narrow is not None
+        (low, high), axis = names, self.dims[self.narrow.dim].axes[0]
+        self.line(f"long {low} = 0, {high} = {self.extent(axis)};")
+        for bound, way in zip(self.narrow.bounds, ways, strict=True):
+            if way is None:
+                code = f"{'least' if bound.low else 'greatest'}_lane({self.printer.lanes(bound.at, 'int')})"
+            else:
+                self.at[self.owner.name] = "v" if (bound.low == (way >= 0)) != all_rows else "v + LANES - 1"
+                code = self.printer.scalar(bound.at).at(12)
+            if bound.low:
+                self.line(f"{low} = most({low}, {code} - {self.first(axis)});")
+            else:
+                self.line(f"{high} = least({high}, {code} - {self.first(axis)} + 1);")
 
     def _within(self, parts: list[str], asked: str, rows: bool) -> None:
         """A product of which each vector of the owner's rows needs a span alone: of the result's rows, or of what is summed over.
@@ -140,12 +156,7 @@ class Products(Groups):
 
     def _in_parts(self, a: str, rows: str, arguments: list[str]) -> None:
         """A product a few rows at a time, which asks for what comes after it in between."""
-        count, (_, _, step, b, b_step, _, _, _, columns, depth, add, by, _, _) = self.count(rows), arguments
-        plain = (add, by) == ("0", "0") and takes_few(self.program) and self._in_any_order()
-        turned = self.names.fresh("columns")
-        if plain:
-            room = self.allocate(turned, False, f"(FEW + 3) * {depth}")
-            self.line(f"const real *const {turned} = turned({b}, {b_step}, {columns}, {depth}, {step}, {room});")
+        count = self.count(rows)
         with self.block(f"for (long part = 0, some; part < {count}; part += some)"):
             self.line(f"some = {count} - part < 2 * PART ? {count} - part : PART;")
             self._ask(a, "part", "some")
@@ -154,25 +165,8 @@ class Products(Groups):
             arguments[7] = "some"
             if arguments[-1] != "0":
                 arguments[-2] += f" + part * {arguments[-1]}"
-            if plain:
-                self.line(f"turned_product({', '.join([turned, *arguments[:-4], *arguments[-2:]])});")
-            else:
-                self.line(f"product({', '.join(arguments)});")
-        if plain:
-            self.release(room)
+            self.line(f"product({', '.join(arguments)});")
         self.asked = {}
-
-    def _in_any_order(self) -> bool:
-        """Whether the sums of products may be taken in any order: not where values of pairs are extremes or compared, since the same
-        values must come out in every kernel that computes them."""
-        for stmt in statements(self.program.body):
-            if isinstance(stmt, Reduce) and stmt.op != "sum" and stmt.out not in self.ready.online:
-                return False
-            for e in walk(stmt.expr) if isinstance(stmt, Map | Set) else ():
-                compares = isinstance(e, Apply) and e.op in _COMPARISONS and any(kind_of(x) == "float" for x in e.args)
-                if compares and len(self._dims(e)) > 1:
-                    return False
-        return True
 
     def _held(self, a: str, rows: str, over: str) -> list[str]:
         """Memory that keeps a packed operand, for all strips of a tile where it has no positions of the owner, and whether it is new

@@ -7,7 +7,7 @@ printer cuts tiles at the end of the arrays, so a position is always inside its 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from attncc.ir.expr import ONE, TRUE, Apply, Const, Expr, Index, Read, Size, rebuild, walk
 from attncc.tile.nodes import (
@@ -26,6 +26,7 @@ from attncc.tile.nodes import (
     Store,
     TileLoop,
     inner,
+    statements,
 )  # fmt: skip
 
 from .sharing import Rescaled, rescaled, shared
@@ -45,17 +46,54 @@ class Value:
 @dataclass(frozen=True)
 class Ready:
     """program: with a name for every value. titles: of blocks, by the first value they define. online: values of an online
-    normalizer."""
+    normalizer. factors: what loaded tiles are multiplied by on the way."""
 
     program: Program
     values: Mapping[str, Value]
     titles: Mapping[str, str]
     online: frozenset[str]
+    factors: Mapping[str, Expr] = field(default_factory=dict)
 
 
 def prepare(program: Program) -> Ready:
     """The program, ready."""
     return _Preparer(program).run()
+
+
+def scaled(ready: Ready, by_rows: frozenset[str]) -> Ready:
+    """Tiles of the owner's rows that are read as a multiple alone, with a number of the caller, are loaded as that multiple.
+
+    by_rows: tiles that are stored by rows, which are left as they are.
+    """
+    program, numbers = ready.program, {s.name for s in ready.program.scalars}
+    readers: dict[str, list[Stmt]] = {}
+    for stmt in statements(program.body):
+        for name in reads(stmt):
+            readers.setdefault(name, []).append(stmt)
+    found: dict[str, tuple[str, Expr]] = {}
+    for stmt in statements(program.body):
+        if not isinstance(stmt, Load) or len(stmt.dims) != 2 or program.owner not in stmt.dims:
+            continue
+        match readers.get(stmt.out, []):
+            case [Map(out, Apply("mul", (Read(a) as x, Read(b) as y)), dims, "float")] if dims == stmt.dims:
+                other = y if a == stmt.out else x
+                if other.source in numbers and a != b and not {out, stmt.out} & by_rows:
+                    found[stmt.out] = out, other
+    gone = {out for out, _ in found.values()}
+
+    def body(stmts: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
+        out: list[Stmt] = []
+        for stmt in stmts:
+            match stmt:
+                case Load(name) if name in found:
+                    out.append(replace(stmt, out=found[name][0]))
+                case TileLoop() | Repeat() | If():
+                    out.append(replace(stmt, body=body(stmt.body)))
+                case _ if not (isinstance(stmt, Map) and stmt.out in gone):
+                    out.append(stmt)
+        return tuple(out)
+
+    return replace(ready, program=replace(program, body=body(program.body)), factors=dict(found.values()))
 
 
 Names = dict[str, Expr]
@@ -179,6 +217,11 @@ class _Preparer:
 
     def wide(self, expr: Expr) -> bool:
         return any(isinstance(e, Read) and e.source in self.values and self.values[e.source].wide for e in walk(expr))
+
+
+def where_holds(expr: Expr, condition: str) -> Expr:
+    """An expression where a condition that it reads holds."""
+    return _settled(_renamed(expr, {condition: TRUE}))
 
 
 def _renamed(expr: Expr, names: Mapping[str, Expr]) -> Expr:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 from attncc.backends.cpu import boxes
-from attncc.backends.cpu.kernel import print_kernel
+from attncc.backends.cpu.printing import print_kernel
 from cpu_cases import agree
 
 import attncc

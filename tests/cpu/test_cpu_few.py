@@ -1,4 +1,4 @@
-"""Few queries: products whose vectors run along the features of keys and values instead of the queries."""
+"""Few queries: kernels whose vectors run along the keys instead of the queries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,12 @@ import pytest
 import torch
 from attends import attend, op, rand
 from attncc.backends.cpu import boxes
-from cpu_cases import agree
+from attncc.backends.cpu.few import takes_few
+from cpu_cases import agree, agree_both
+
+import attncc
+from attncc.schedules.plan import Fused, plan
+from attncc.testing.tolerances import tolerance
 
 TEXT = attend("score dot(q, k) / sqrt(d)  mask j <= i + 70  normalize softmax  mix v  emit l = lse(s)", outputs=", l[b, h, i]")
 PLAIN = attend("score dot(q, k)  normalize sigmoid  mix v")
@@ -23,14 +28,93 @@ def test_every_number_of_queries(d: int, e: int) -> None:
             agree(op(text), inputs(i, j, d, e), boxes=boxes.choose)
 
 
-@pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64", ""])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_every_width_of_vectors(flags: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+FLAGS = ["-march=haswell", "-march=x86-64", "-mno-amx-bf16", ""]
+TYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
+
+
+def of_width(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if flags and not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         pytest.skip("for x86 processors")
     monkeypatch.setenv("ATTNCC_CFLAGS", flags)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_every_width_of_vectors(flags: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    of_width(flags, monkeypatch)
     for i in (1, 2, 3):
-        agree(op(TEXT), inputs(i, 150, 64, 32, dtype), boxes=boxes.choose)
+        agree(op(TEXT), inputs(i, 150, 64, 64, dtype), boxes=boxes.choose)
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("dtype", TYPES)
+def test_scores_are_those_of_many_queries(flags: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit: the greatest score of a row, and of a row with one key its log-sum-exp."""
+    of_width(flags, monkeypatch)
+    text = attend("score s = dot(q, k) / 7  normalize softmax  mix v  emit m = max[j](s)", outputs=", m[b, h, i]")
+    for made, j in ((op(text), 83), (op(TEXT), 1)):
+        given = inputs(64, j, 80, 16, dtype)
+        given["q"] *= 30
+        many = made(**given, backend="cpu")
+        for i in (1, 2, 5):
+            few = made(**{**given, "q": given["q"][:, :, :i]}, backend="cpu")
+            assert torch.equal(few[1], many[1][:, :, :i])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("queries", [1, 3])
+def test_all_weight_on_one_key(dtype: torch.dtype, queries: int) -> None:
+    """The backward pass finds that weight to be 1, however great the score, of rows of several heads in a tile too."""
+    text = "pattern t(q[b, (h r), i, d], k[b, h, j, d], v[b, h, j, e]) -> o[b, (h r), i, e] {"
+    made = op(text + " attend o over j { score dot(q, k) / 8  normalize softmax  mix v } }")
+    k = rand(1, 2, 300, 64).sign()
+    chosen = torch.arange(2 * queries) * 37 % 300
+    q = (k[:, :, chosen] * 53.7 + rand(1, 2, 2 * queries, 64)).reshape(1, 4, queries, 64)
+    given = {"q": q.to(dtype), "k": k.to(dtype), "v": rand(1, 2, 300, 16).to(dtype).requires_grad_()}
+    cotangent = rand(1, 4, queries, 16).to(dtype)
+    (found,) = torch.autograd.grad(made(**given, backend="cpu"), given["v"], cotangent)
+    want = torch.zeros_like(found).index_add(2, chosen, cotangent.reshape(1, 2, 2 * queries, 16))
+    assert (found - want).abs().max() <= tolerance(dtype, 1, float(want.abs().max()))
+
+
+PAIRS = {
+    "window": ("score s = dot(q, k) / 4  mask abs(i + 140 - j) <= 33  normalize softmax  mix v", {}),
+    "bias of pairs": ("score s = dot(q, k) / 4 + w  normalize softmax  mix v", {"w": ("w[h, i, j]", (2, 3, 150))}),
+    "bias of keys": ("score s = dot(q, k) / 4 + w  normalize softmax(s; sink = 0.5)  mix v", {"w": ("w[h, j]", (2, 150))}),
+    "documents": (
+        "score s = dot(q, k) / 4  mask a == c  normalize softmax  mix v",
+        {"a": ("a[i]: int", (3,)), "c": ("c[j]: int", (150,))},
+    ),
+    "kept keys": ("score s = dot(q, k) / 4  mask c  normalize softmax  mix v", {"c": ("c[j]: bool", (150,))}),
+    "sums": ("score s = dot(q, k) / 4  normalize relu(s) ^ 2 / (sum[j](relu(s) ^ 2) + 1e-6)  mix v", {}),
+    "slope": ("score s = dot(q, k) / 4 - 0.1 * abs(i - j)  mask (i + j) mod 3 < 2  normalize sigmoid  mix v", {}),
+    "distance": ("score s = -dist2(q, k) / 8  normalize softmax  mix v", {}),
+}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_pairs(case: str, dtype: torch.dtype) -> None:
+    """What pairs have beside their products, forward and backward."""
+    clauses, more = PAIRS[case]
+    given = inputs(3, 150, 48, 32)
+    for name, (_, shape) in more.items():
+        given[name] = rand(*shape) if "int" not in more[name][0] and "bool" not in more[name][0] else (rand(*shape) * 2).round()
+        given[name] = (
+            given[name].bool() if "bool" in more[name][0] else given[name].long() if "int" in more[name][0] else given[name]
+        )
+    made = op(attend(clauses, "".join(f", {text}" for text, _ in more.values())))
+    agree_both(made, given, dtype)
+
+
+def test_which_programs() -> None:
+    """Those that sum over keys alone; not backward passes, whose owners are the keys."""
+    (step,) = [
+        s for s in plan(attncc.load("softmax").specialise({"q": 4, "k": 4, "v": 4}), ("core",)).steps if isinstance(s, Fused)
+    ]
+    assert step.grouped is not None and all(map(takes_few, (*step.kernels, *step.grouped.kernels)))
+    tape = agree_both(op(TEXT), inputs(2, 40, 16, 16))
+    assert not any(takes_few(k) for s in tape.plan.steps if isinstance(s, Fused) for k in s.kernels)
 
 
 @pytest.mark.parametrize("heads", ["h", "(h r)"])

@@ -84,7 +84,8 @@ for boxes in (small, choose):
             inputs = {{n: t.to(dtype) for n, t in qkv(b=1, i=i, j=j, d=20, e=20).items()}}
             agree(op(plain), inputs, boxes=boxes)
             agree(op(table), {{**inputs, "r": rand(2, 17).to(dtype)}}, boxes=boxes)
-    agree(op(plain), qkv(b=1, i=3, j=45, d=32, e=16), boxes=boxes)
+        for i, j, e in ((1, 17, 64), (3, 45, 16)):  # few rows
+            agree(op(plain), {{n: t.to(dtype) for n, t in qkv(b=1, i=i, j=j, d=48, e=e).items()}}, boxes=boxes)
     agree(op(shared), {{"q": rand(1, 6, 5, 32), "k": rand(1, 2, 45, 32), "v": rand(1, 2, 45, 16)}}, boxes=boxes)
     agree(op(grid), {{"q": rand(1, 9, 13, 8), "k": rand(1, 9, 13, 8), "v": rand(1, 9, 13, 16)}}, boxes=boxes)
 for text in (plain, attend(f"{{SCORE}}\\nmask abs(i - j) <= 20\\nnormalize sigmoid\\nmix v")):

@@ -158,3 +158,5 @@ def test_bytes_for_truth_values(number: int, backend: str) -> None:
     torch.testing.assert_close(found, op(q, k, v, off, backend="eager"))
     compiled = torch.compile(lambda *x: op(*x, backend=backend), backend="eager", fullgraph=True)
     torch.testing.assert_close(compiled(q, k, v, off.to(torch.uint8) * number), found)
+    if backend == "eager":
+        attncc.testing.assert_matches_oracle(op, (q, k, v, off.to(torch.uint8) * number), backends=(backend,))

@@ -1,5 +1,6 @@
-/* One call of a kernel: owners are handed out a few at a time, the last ones first, to as many threads as the caller allows; those that
-   follow one another read much of the same, and what the next one reads is asked from memory while one is computed.
+/* One call of a kernel: owners are handed out a few at a time, the last ones first, to as many threads as the caller allows. A thread
+   computes its few upwards, as arrays lie in memory: those that follow one another read much of the same, and what the next one reads is
+   asked from memory while one is computed.
    No result depends on which thread computes an owner. `start` is the OpenMP runtime's own entry (GOMP_parallel), which the caller looks
    up, so that the threads are those that every other operator of the process uses. */
 
@@ -57,6 +58,18 @@ enum { CHUNK = 16 };
 static _Thread_local char *thread_memory;
 static _Thread_local long thread_bytes;
 
+/* The next few owners: where they begin and end, counted from the last one. None where no more than `spare` are left. */
+INLINE long claim(struct call *call, long spare, long *end)
+{
+    long left = call->owners - __atomic_load_n(&call->next, __ATOMIC_RELAXED);
+    if (left <= spare) return *end = call->owners;
+    long some = most(1, least(left / (4 * call->threads), CHUNK));
+    long at = __atomic_fetch_add(&call->next, some, __ATOMIC_RELAXED);
+    *end = least(at + some, call->owners);
+    return at;
+}
+
+/* The next few are claimed before the last one is computed, to ask for what their first one reads, while every thread finds more. */
 static void work(void *argument)
 {
     struct call *call = argument;
@@ -73,19 +86,23 @@ static void work(void *argument)
     rounding before = flush_tiny();
     matrix_begin();
     struct soon *const soon = own_soon();
-    for (;;) {
-        long left = call->owners - __atomic_load_n(&call->next, __ATOMIC_RELAXED);
-        long some = most(1, least(left / (4 * call->threads), CHUNK));
-        long at = __atomic_fetch_add(&call->next, some, __ATOMIC_RELAXED), end = least(at + some, call->owners);
-        if (at >= end) break;
-        forget_soon(soon);
-        if (call->ask) call->ask(call, call->owners - 1 - at);
-        ask_all_soon(soon);
-        for (; at < end; ++at) {
-            soon->next = soon->last = 0;
-            if (call->ask && at + 1 < end) call->ask(call, call->owners - 2 - at);
-            call->owner(call, call->owners - 1 - at, thread_memory);
+    long end, at = claim(call, 0, &end), asked = 0;
+    while (at < end) {
+        const long first = call->owners - end, last = call->owners - at;
+        if (!asked) {
+            forget_soon(soon);
+            if (call->ask) call->ask(call, first);
+            ask_all_soon(soon);
         }
+        at = end;
+        for (long owner = first; owner < last; ++owner) {
+            begin_soon(soon);
+            if (call->ask && owner + 1 == last) at = claim(call, 4 * call->threads, &end);
+            if (call->ask && (owner + 1 < last || at < end)) call->ask(call, owner + 1 < last ? owner + 1 : call->owners - end);
+            call->owner(call, owner, thread_memory);
+        }
+        asked = at < end;
+        if (!asked) at = claim(call, 0, &end);
     }
     forget_soon(soon);
     matrix_end();

@@ -2,6 +2,8 @@
    results, 32 products deep. Sums are in 32 bits. Both operands are packed first: rows of a with their depth in a row, rows of b in
    pairs, side by side in each lane. */
 
+static const real NOTHING = 0; /* for products that start from 0, with step 0 */
+
 /* Numbers of memory for a packed operand, or for its rows as numbers. */
 #define HELD(rows, depth) (((rows) + 15) / 16 * 16 * (((depth) + 31) / 32 * 32))
 
@@ -36,11 +38,12 @@ static void matrix_end(void)
 #define TILE_LOAD(t, at, step) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"(at), "r"((long)(step)) : "memory")
 #define TILE_STORE(t, at, step) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"(at), "r"((long)(step)) : "memory")
 #define TILE_DOT(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c :)
+#define TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t :)
 #define TILE_START(t, at, step) \
     if (add) \
         TILE_LOAD(t, at, step); \
     else \
-        __asm__ volatile("tilezero %%tmm" #t :)
+        TILE_ZERO(t)
 
 /* Two vectors rounded: one after the other, and side by side. */
 INLINE vhalves halves(vreal first, vreal second)
@@ -163,43 +166,138 @@ APART void matrix_product(const uint16_t *packed, const uint16_t *straight, long
         }
     }
 }
-#define ON_MATRIX_UNIT(rows, depth) (matrix_unit > 0 && (depth) >= DEEP / 2 && (rows) >= SIDE / 2)
+
+/* A tile of a: SIDE rows, DEEP numbers each, where it lies or, cut off or beyond the last row, packed with zeros. */
+INLINE const element *left_tile(const element *a, long a_row, long rows, long depth, element *packed, long *line)
+{
+    *line = a_row;
+    if (rows >= SIDE && depth >= DEEP) return a;
+    memset(packed, 0, SIDE * DEEP * sizeof(element));
+    for (long m = 0; m < least(SIDE, rows); ++m) memcpy(packed + m * DEEP, a + m * a_row, (size_t)least(DEEP, depth) * sizeof(element));
+    *line = DEEP;
+    return packed;
+}
+
+/* Scores of few columns, as in few.h: c[n][m] = sum over k of a[m][k] b[k][n]. */
+enum { MATRIX_DEPTH = 1024 };
+APART void matrix_scores(const element *a, long a_row, const real *b, long b_step, real *c, long c_row, long rows, long columns, long depth)
+{
+    vhalves right[MATRIX_DEPTH / 2];
+    element packed[2][SIDE * DEEP] __attribute__((aligned(64)));
+    real turned[2 * SIDE * SIDE] __attribute__((aligned(64)));
+    for (long k = 0; k < (depth + DEEP - 1) / DEEP * DEEP; k += 2)
+        right[k / 2] = paired(k < depth ? load_any(b + k * b_step) : splat(0), k + 1 < depth ? load_any(b + (k + 1) * b_step) : splat(0));
+    for (long m = 0; m < rows; m += 2 * SIDE) {
+        int two = rows - m > SIDE;
+        TILE_ZERO(0);
+        TILE_ZERO(1);
+        for (long k = 0; k < depth; k += DEEP) {
+            long line;
+            const element *at = a + m * a_row + k, *left = left_tile(at, a_row, rows - m, depth - k, packed[0], &line);
+            for (long l = 0; l < 2 * SIDE; ++l) __builtin_prefetch(at + (2 * SIDE + l) * a_row, 0, 3);
+            TILE_LOAD(4, right + k / 2, 64);
+            TILE_LOAD(2, left, 2 * line);
+            TILE_DOT(0, 2, 4);
+            if (two) {
+                left = left_tile(at + SIDE * a_row, a_row, rows - m - SIDE, depth - k, packed[1], &line);
+                TILE_LOAD(3, left, 2 * line);
+                TILE_DOT(1, 3, 4);
+            }
+        }
+        TILE_STORE(0, turned, 64);
+        TILE_STORE(1, turned + SIDE * SIDE, 64);
+        for (long w = 0; w <= two; ++w) {
+            vreal square[LANES_COUNT];
+            _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = load(turned + (w * SIDE + l) * SIDE);
+            transpose(square);
+            _Pragma("GCC unroll 16") for (int n = 0; n < LANES_COUNT; ++n)
+                if (n < columns) store(c + n * c_row + m + w * SIDE, square[n]);
+        }
+    }
+}
+
+/* Pairs of elements of two rows: of each eight the first four, and the others. */
+INLINE vhalves first_pairs(vhalves a, vhalves b)
+{
+    vhalves out;
+    __asm__("vpunpcklwd %2, %1, %0" : "=v"(out) : "v"(a), "v"(b));
+    return out;
+}
+INLINE vhalves other_pairs(vhalves a, vhalves b)
+{
+    vhalves out;
+    __asm__("vpunpckhwd %2, %1, %0" : "=v"(out) : "v"(a), "v"(b));
+    return out;
+}
+
+/* Mixtures of few columns, as in few.h: c[k][n] = c[k][n] by[n] + sum over m of a[m][k] b[n][m], depth a multiple of MIX_STEP. */
+enum { MIX_STEP = 64 };
+APART void matrix_mix(const element *a, long a_row, const real *b, long b_row, real *c, long c_row, long rows, long columns, long depth,
+                      const real *by)
+{
+    const vint first = {0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23};
+    const vint other = {8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31};
+    vhalves left[DEEPEST / DEEP][SIDE] = {}, right[4][SIDE];
+    real sums[4][SIDE][SIDE] __attribute__((aligned(64)));
+    for (long m0 = 0; m0 < rows; m0 += DEEPEST, by = 0) {
+        long count = least(DEEPEST, rows - m0);
+        vreal factor = by ? load_any(by) : splat(1);
+        for (long m = 0; m < count; m += DEEP)
+            for (long n = 0; n < columns; ++n) {
+                const real *at = b + n * b_row + m0 + m;
+                vreal one = load_any(at), two = m + LANES < count ? load_any(at + LANES) : splat(0);
+                one = pick(count_up(m) < isplat(count), one, splat(0));
+                two = pick(count_up(m + LANES) < isplat(count), two, splat(0));
+                left[m / DEEP][n] = halves(one, two);
+            }
+        for (long k = 0; k < depth; k += MIX_STEP) {
+            TILE_ZERO(0);
+            TILE_ZERO(1);
+            TILE_ZERO(2);
+            TILE_ZERO(3);
+            for (long m = 0; m < count; m += DEEP) {
+                for (long p = 0; p < SIDE; ++p) {
+                    const element *at = a + (m0 + m + 2 * p) * a_row + k;
+                    long here = count - m - 2 * p;
+                    for (long w = 0; w < 2; ++w) {
+                        vhalves one = here > 0 ? as_stored(at + w * DEEP) : (vhalves){}, two = here > 1 ? as_stored(at + a_row + w * DEEP) : (vhalves){};
+                        __builtin_prefetch(at + w * DEEP + DEEP * a_row, 0, 3);
+                        __builtin_prefetch(at + w * DEEP + (DEEP + 1) * a_row, 0, 3);
+                        right[2 * w][p] = first_pairs(one, two);
+                        right[2 * w + 1][p] = other_pairs(one, two);
+                    }
+                }
+                TILE_LOAD(4, left[m / DEEP], 64);
+                TILE_LOAD(5, right[0], 64);
+                TILE_DOT(0, 4, 5);
+                TILE_LOAD(6, right[1], 64);
+                TILE_DOT(1, 4, 6);
+                TILE_LOAD(5, right[2], 64);
+                TILE_DOT(2, 4, 5);
+                TILE_LOAD(6, right[3], 64);
+                TILE_DOT(3, 4, 6);
+            }
+            TILE_STORE(0, sums[0], 64);
+            TILE_STORE(1, sums[1], 64);
+            TILE_STORE(2, sums[2], 64);
+            TILE_STORE(3, sums[3], 64);
+            for (long w = 0; w < 4; ++w) {
+                vreal square[LANES_COUNT] = {};
+                real *row = c + (k + w * SIDE) * c_row;
+                for (long n = 0; n < columns; ++n) {
+                    vreal one = load(sums[w / 2 * 2][n]), two = load(sums[w / 2 * 2 + 1][n]);
+                    square[n] = __builtin_shuffle(one, two, w % 2 ? other : first);
+                }
+                transpose(square);
+                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l)
+                    store_any(row + l * c_row, load_any(row + l * c_row) * factor + square[l]);
+            }
+        }
+    }
+}
+#define ON_MATRIX_UNIT(depth) (matrix_unit > 0 && (depth) >= DEEP / 2)
 #else
 static inline void matrix_ask(void) {}
 static inline void matrix_begin(void) {}
 static inline void matrix_end(void) {}
 #endif
-
-/* `product` with both operands rounded to bfloat16 where that is faster. `held`: memory for HELD(rows, depth) numbers, which keeps a
-   for calls to come; `fresh`: whether a is new. */
-INLINE void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
-                            long columns, long depth, int add, const real *by, real *held, int fresh)
-{
-#ifdef ON_MATRIX_UNIT
-    if (ON_MATRIX_UNIT(rows, depth)) {
-        if (fresh) pack_numbers((uint16_t *)held, a, a_row, a_step, 0, rows, depth);
-        matrix_product((uint16_t *)held, 0, 0, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
-#endif
-    (void)held, (void)fresh;
-    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
-}
-
-/* The same for a that lies in an array of elements. */
-INLINE void stored_product(const element *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
-                           long columns, long depth, int add, const real *by, real *held, int fresh)
-{
-    long wide = (depth + 31) / 32 * 32;
-#ifdef ON_MATRIX_UNIT
-    if (ON_MATRIX_UNIT(rows, depth)) {
-        int straight = a_step == 1 && depth == wide;
-        if (fresh) pack_elements((uint16_t *)held, a, a_row, a_step, straight ? rows / SIDE * SIDE : 0, rows, depth);
-        matrix_product((uint16_t *)held, straight ? a : 0, a_row, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
-#endif
-    for (long m = 0; fresh && m < rows; ++m)
-        for (long k = 0; k < depth; ++k) held[m * wide + k] = widen(a[m * a_row + k * a_step]);
-    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
-}

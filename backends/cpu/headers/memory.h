@@ -57,22 +57,38 @@ INLINE real as_is(real x) { return x; }
 typedef uint16_t vsmall __attribute__((vector_size(VECTOR / 2), may_alias, aligned(2)));
 typedef uint32_t vbits __attribute__((vector_size(VECTOR), may_alias));
 #define BITS(x) ((uint32_t)(x) - (vbits){})
+#if X86 /* compilers convert halves of the vector one by one */
+#define WIDER(name, instruction, type) \
+    INLINE type name(const element *from) \
+    { \
+        type out; \
+        __asm__(instruction " %1, %0" : "=v"(out) : "m"(*(const vsmall *)from)); \
+        return out; \
+    }
+WIDER(as_bits, "vpmovzxwd", vbits)
+#else
+INLINE vbits as_bits(const element *from) { return __builtin_convertvector(*(const vsmall *)from, vbits); }
+#endif
 INLINE vbits choose_bits(vbits which, vbits a, vbits b) { return (which & a) | (~which & b); }
 #endif
 #if ELEMENT == 17
-INLINE vreal widen_all(const element *from) { return (vreal)(__builtin_convertvector(*(const vsmall *)from, vbits) << 16); }
+INLINE vreal widen_all(const element *from) { return (vreal)(as_bits(from) << 16); }
 INLINE void narrow_all(element *to, vreal x)
 {
     vbits bits = (vbits)x, even = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
     *(vsmall *)to = __builtin_convertvector(choose_bits((vbits)(x != x), BITS(0x7fc0), even), vsmall);
 }
 #elif ELEMENT == 16
+#if VECTOR == 64 || (X86 && defined(__F16C__))
+WIDER(widen_all, "vcvtph2ps", vreal)
+#else
 INLINE vreal widen_all(const element *from)
 {
-    vbits half = __builtin_convertvector(*(const vsmall *)from, vbits), size = (half & 0x7fff) << 13;
+    vbits half = as_bits(from), size = (half & 0x7fff) << 13;
     vbits small = (vbits)((vreal)size * splat(0x1p112f)), large = size + 0x70000000;
     return (vreal)(choose_bits((vbits)(size >= 0x0f800000), large, small) | (half & 0x8000) << 16);
 }
+#endif
 INLINE void narrow_all(element *to, vreal x)
 {
     vbits bits = (vbits)x, size = bits & 0x7fffffff;
@@ -108,33 +124,55 @@ INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long 
                       long part, long some, long lead)
 {
     const char *rows = tile;
+    if (left <= 0 && !(first && strip == 0)) return;
     long own = part > 0 ? part + lead : 0, end = least(part + lead + some, count);
     long done = strip * count + part, next = count + done / strips;
     for (; first && strip == 0 && own < end; ++own) ask(rows + own * step, bytes);
     for (end = least(count + (done + some) / strips, left); next < end; ++next) ask(rows + next * step, bytes);
 }
 
-/* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. */
+/* Whether there are LANES rows, none of them outside. */
+INLINE int all_inside(const long *at, long rows)
+{
+    if (rows < LANES) return 0;
+    long some = 0;
+    for (long l = 0; l < LANES; ++l) some |= at[l];
+    return some >= 0;
+}
+
+/* to[row][lane] = from[at[lane] + row * step] for `lanes` lanes of a strip, and 0 for the rest; at < 0: outside, 0 as well. name_by: all of
+   them times a number. */
 #define LOAD_COLUMNS(name, type, convert, convert_all) \
-    APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
+    INLINE void name##_times(real *restrict to, const type *from, const long *at, long lanes, long rows, long step, real by) \
     { \
         for (long l = 0; step == 1 && l < lanes; ++l) \
             if (at[l] >= 0) ask(from + at[l], rows * (long)sizeof(type)); \
         for (long first = 0; first < STRIP; first += LANES) { \
-            long r = 0; \
+            long r = 0, whole = all_inside(at + first, lanes - first); \
             if (first >= lanes) \
                 for (; r < rows; ++r) store(to + r * STRIP + first, splat(0)); \
             for (; step == 1 && r + LANES <= rows; r += LANES) { \
-                vreal square[LANES_COUNT] = {}; \
-                for (long l = 0; l < LANES && first + l < lanes; ++l) \
-                    if (at[first + l] >= 0) square[l] = convert_all(from + at[first + l] + r); \
+                vreal square[LANES_COUNT]; \
+                if (whole) \
+                    _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = convert_all(from + at[first + l] + r); \
+                else \
+                    for (long l = 0; l < LANES; ++l) \
+                        square[l] = first + l < lanes && at[first + l] >= 0 ? convert_all(from + at[first + l] + r) : splat(0); \
                 transpose(square); \
-                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l]); \
+                _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) store(to + (r + l) * STRIP + first, square[l] * splat(by)); \
             } \
             for (; r < rows; ++r) \
                 for (long l = first; l < first + LANES; ++l) \
-                    to[r * STRIP + l] = l < lanes && at[l] >= 0 ? convert(from[at[l] + r * step]) : 0; \
+                    to[r * STRIP + l] = l < lanes && at[l] >= 0 ? convert(from[at[l] + r * step]) * by : 0; \
         } \
+    } \
+    APART void name(real *restrict to, const type *from, const long *at, long lanes, long rows, long step) \
+    { \
+        name##_times(to, from, at, lanes, rows, step, 1); \
+    } \
+    APART void name##_by(real *restrict to, const type *from, const long *at, long lanes, long rows, long step, real by) \
+    { \
+        name##_times(to, from, at, lanes, rows, step, by); \
     }
 
 /* to[row][column] = from[at[row] + column * step]; at < 0: outside, 0. `wide` is the length of a row of `to`. */
@@ -157,13 +195,16 @@ INLINE void ask_ahead(const void *tile, long step, long bytes, long count, long 
         for (long l = 0; step == 1 && l < lanes; ++l) \
             if (at[l] >= 0) ask_to_write(to + at[l], rows * (long)sizeof(type)); \
         for (long first = 0; first < lanes; first += LANES) { \
-            long r = 0, last = least(first + LANES, lanes); \
+            long r = 0, last = least(first + LANES, lanes), whole = all_inside(at + first, lanes - first); \
             for (; step == 1 && r + LANES <= rows; r += LANES) { \
                 vreal square[LANES_COUNT]; \
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) square[l] = load(from + (r + l) * STRIP + first); \
                 transpose(square); \
-                for (long l = 0; first + l < last; ++l) \
-                    if (at[first + l] >= 0) convert_all(to + at[first + l] + r, square[l]); \
+                if (whole) \
+                    _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l) convert_all(to + at[first + l] + r, square[l]); \
+                else \
+                    for (long l = 0; first + l < last; ++l) \
+                        if (at[first + l] >= 0) convert_all(to + at[first + l] + r, square[l]); \
             } \
             for (; r < rows; ++r) \
                 for (long l = first; l < last; ++l) \
@@ -197,6 +238,7 @@ STORE_COLUMNS(store_columns_real, real, as_is, put_all)
 ADD_ROWS(add_rows_real, real, as_is, as_is)
 #else
 #define load_columns_real load_columns
+#define load_columns_real_by load_columns_by
 #define load_rows_real load_rows
 #define store_columns_real store_columns
 #define add_rows_real add_rows

@@ -3,13 +3,13 @@
    time, so it may lie anywhere and needs no packing. */
 
 /* What the owner after this one reads is asked from memory a line at a time while products run, so that no request waits for a place among
-   those under way: pieces of SOON bytes, `next` and `last` in lines. held: what was asked for last of an array, from row `first` to before
-   row `end`. */
+   those under way: pieces of SOON bytes, from `next` to before `last`; then one that is at hand. held: what was asked for last of an array,
+   from row `first` to before row `end`. */
 enum { SOON = 256, SOON_LINES = SOON / 64, SOON_MOST = 1024, HELD_MOST = 8 };
 struct soon {
-    long next, last;
-    const char *pieces[SOON_MOST];
+    const char **next, **last;
     struct { const char *array; long first, end; } held[HELD_MOST];
+    const char *pieces[SOON_MOST + 1];
 };
 static _Thread_local struct soon thread_soon;
 
@@ -21,32 +21,38 @@ INLINE struct soon *own_soon(void)
     return out;
 }
 
+INLINE void begin_soon(struct soon *soon)
+{
+    soon->next = soon->last = soon->pieces;
+    *soon->last = (const char *)soon;
+}
 INLINE void forget_soon(struct soon *soon)
 {
-    soon->next = soon->last = 0;
+    begin_soon(soon);
     for (int n = 0; n < HELD_MOST; ++n) soon->held[n].array = 0;
-}
-INLINE long ask_soon(const struct soon *from, long line)
-{
-    if (line < from->last) __builtin_prefetch(from->pieces[line / SOON_LINES] + line % SOON_LINES * 64, 0, 2);
-    return line + 1;
 }
 INLINE void ask_all_soon(struct soon *soon)
 {
-    for (; soon->next < soon->last; ++soon->next) ask_soon(soon, soon->next);
+    for (; soon->next < soon->last; ++soon->next)
+        for (int line = 0; line < SOON_LINES; ++line) __builtin_prefetch(*soon->next + line * 64, 0, 2);
 }
 
 /* Rows of an array that will be read: `count` of them, `bytes` each and `step` bytes apart. */
-static void rows_soon(struct soon *soon, const void *from, long step, long bytes, long count)
+APART void rows_soon(struct soon *soon, const void *from, long step, long bytes, long count)
 {
-    const char *row = from, **to = soon->pieces + soon->last / SOON_LINES;
+    if (count <= 0 || bytes <= 0) return;
     if (step == bytes) { /* one after the other: all are one row */
         bytes *= count;
-        count = least(count, 1);
+        count = 1;
     }
-    for (; count > 0; --count, row += step)
-        for (long at = 0; at < bytes && to < soon->pieces + SOON_MOST; at += SOON) *to++ = row + at;
-    soon->last = (to - soon->pieces) * SOON_LINES;
+    const char *row = from, **to = soon->last, **const end = soon->pieces + SOON_MOST;
+    for (; count > 0; --count, row += step) {
+        long some = least((bytes + SOON - 1) / SOON, end - to);
+        for (long n = 0; n < some; ++n) to[n] = row + n * SOON;
+        to += some;
+    }
+    soon->last = to;
+    *to = (const char *)soon;
 }
 /* The same for rows `first` to before `end`, but those that are held. */
 static void new_rows_soon(struct soon *soon, int number, const void *array, long step, long bytes, long first, long end)
@@ -60,32 +66,48 @@ static void new_rows_soon(struct soon *soon, int number, const void *array, long
     soon->held[number].end = end;
 }
 
-static const real NOTHING = 0; /* for products that start from 0, with step 0 */
+#define PRODUCT_STEP(ROWS, WIDE) \
+    { \
+        vreal columns[WIDE]; \
+        _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + n * LANES); \
+        _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
+            vreal factor = splat(a[m * a_row]); \
+            _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] += factor * columns[n]; \
+        } \
+        a += a_step; \
+        b += b_step; \
+    }
+
+/* Steps from k to before END. ASKS: of each piece that is asked for a line every other step. */
+#define PRODUCT_STEPS(ROWS, WIDE, ASKS, k, END) \
+    if (ASKS) { \
+        const char **piece = soon->next; \
+        for (; k + 2 * SOON_LINES <= END; k += 2 * SOON_LINES) { \
+            const char *line = *piece; \
+            piece += piece < soon->last; \
+            for (int n = 0; n < SOON_LINES; ++n, line += 64) { \
+                __builtin_prefetch(line, 0, 2); \
+                PRODUCT_STEP(ROWS, WIDE) \
+                PRODUCT_STEP(ROWS, WIDE) \
+            } \
+        } \
+        soon->next = piece; \
+    } \
+    for (; k < END; ++k) PRODUCT_STEP(ROWS, WIDE)
 
 #define PRODUCT(name, ROWS, WIDE, ASKS) \
     INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long depth, int add, \
                      const real *by, const real *start, long start_step, struct soon *soon) \
     { \
         vreal sum[ROWS][WIDE]; \
-        long line = ASKS ? soon->next : 0; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
                 sum[m][n] = add ? load_any(c + m * c_row + n * LANES) : splat(start[m * start_step]); \
         if (by) \
             _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
                 _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
-        for (long k = 0; k < depth; ++k) { \
-            vreal columns[WIDE]; \
-            if (ASKS && k % 2 == 0) line = ask_soon(soon, line); \
-            _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + n * LANES); \
-            _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
-                vreal factor = splat(a[m * a_row]); \
-                _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] += factor * columns[n]; \
-            } \
-            a += a_step; \
-            b += b_step; \
-        } \
-        if (ASKS) soon->next = line; \
+        long k = 0; \
+        PRODUCT_STEPS(ROWS, WIDE, ASKS, k, depth) \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
@@ -139,10 +161,7 @@ INLINE void product(const real *a, long a_row, long a_step, const real *b, long 
                     long depth, int add, const real *by, const real *start, long start_step)
 {
 #ifdef FEW_COLUMNS
-    if (a_row == 1 && start == &NOTHING && few_mixed(rows, columns, depth)) {
-        mixed(a, a_step, b, b_step, c, c_row, rows, columns, depth, add, by);
-        return;
-    }
+    if (few_product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, start, start_step)) return;
 #endif
     long left = (columns + LANES - 1) / LANES;
     while (left > 0) {
@@ -179,6 +198,8 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
                 high = v + 1;
             }
         }
+        long left = (next - m) % BLOCK; /* those some rows earlier are computed again where that takes less time than the last one by one */
+        if (left > 0 && left / 4 + left % 4 >= high - low && m >= BLOCK - left) m -= BLOCK - left;
         const real *one = a + m * a_row, *two = b + low * LANES;
         real *out = c + m * c_row + low * LANES;
         if (high - low == 3)
@@ -192,12 +213,11 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
 
 /* Products added to c, where each vector of columns sums over a span of k alone: what all have in common side by side, the rest by
    itself. */
-#define PRODUCT_WITHIN(name, ROWS, WIDE) \
-    INLINE void name(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, const real *by, \
+#define PRODUCT_WITHIN(name, ROWS, WIDE, ASKS) \
+    INLINE void name(const real *all_a, long a_row, long a_step, const real *all_b, long b_step, real *c, long c_row, const real *by, \
                      const long *begin, const long *end, struct soon *soon) \
     { \
         vreal sum[ROWS][WIDE]; \
-        long line = soon->next; \
         long first = begin[0], last = end[0]; \
         for (int n = 1; n < WIDE; ++n) { \
             first = most(first, begin[n]); \
@@ -211,30 +231,23 @@ INLINE void product_of_spans(const real *a, long a_row, long a_step, const real 
                 _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] *= load_any(by + n * LANES); \
         _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
             for (long k = begin[n]; k < least(first, end[n]); ++k) { \
-                vreal column = load_any(b + k * b_step + n * LANES); \
-                _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(a[m * a_row + k * a_step]) * column; \
+                vreal column = load_any(all_b + k * b_step + n * LANES); \
+                _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(all_a[m * a_row + k * a_step]) * column; \
             } \
-        for (long k = first; k < last; ++k) { \
-            vreal columns[WIDE]; \
-            if (k % 2 == 0) line = ask_soon(soon, line); \
-            _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) columns[n] = load_any(b + k * b_step + n * LANES); \
-            _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) { \
-                vreal factor = splat(a[m * a_row + k * a_step]); \
-                _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) sum[m][n] += factor * columns[n]; \
-            } \
-        } \
+        const real *a = all_a + first * a_step, *b = all_b + first * b_step; \
+        long k = first; \
+        PRODUCT_STEPS(ROWS, WIDE, ASKS, k, last) \
         _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) \
             for (long k = last; k < end[n]; ++k) { \
-                vreal column = load_any(b + k * b_step + n * LANES); \
-                _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(a[m * a_row + k * a_step]) * column; \
+                vreal column = load_any(all_b + k * b_step + n * LANES); \
+                _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) sum[m][n] += splat(all_a[m * a_row + k * a_step]) * column; \
             } \
-        soon->next = line; \
         _Pragma("GCC unroll 8") for (int m = 0; m < ROWS; ++m) \
             _Pragma("GCC unroll 3") for (int n = 0; n < WIDE; ++n) store_any(c + m * c_row + n * LANES, sum[m][n]); \
     }
 #define PRODUCTS_WITHIN(WIDE) \
-    PRODUCT_WITHIN(block_within_##WIDE, BLOCK, WIDE) \
-    PRODUCT_WITHIN(row_within_##WIDE, 1, WIDE) \
+    PRODUCT_WITHIN(block_within_##WIDE, BLOCK, WIDE, 1) \
+    PRODUCT_WITHIN(row_within_##WIDE, 1, WIDE, 0) \
     APART void product_within_##WIDE(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows, \
                                      const real *by, const long *begin, const long *end) \
     { \
@@ -261,17 +274,36 @@ INLINE void product_within(const real *a, long a_row, long a_step, const real *b
         product_within_1(a, a_row, a_step, b, b_step, c, c_row, rows, by, begin, end);
 }
 
-#ifdef FEW_COLUMNS
-/* c = a b, where columns of b may have been turned. */
-INLINE void turned_product(const real *columns_of_b, const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row,
-                           long rows, long columns, long depth, const real *start, long start_step)
+/* `product` with both operands rounded to bfloat16 where that is faster. `held`: memory for HELD(rows, depth) numbers, which keeps a
+   for calls to come; `fresh`: whether a is new. */
+INLINE void rounded_product(const real *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
+                            long columns, long depth, int add, const real *by, real *held, int fresh)
 {
-    if (!columns_of_b) {
-        product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, 0, 0, start, start_step);
+#ifdef ON_MATRIX_UNIT
+    if (ON_MATRIX_UNIT(depth)) {
+        if (fresh) pack_numbers((uint16_t *)held, a, a_row, a_step, 0, rows, depth);
+        matrix_product((uint16_t *)held, 0, 0, b, b_step, c, c_row, rows, columns, depth, add, by);
         return;
     }
-    dots(a, a_row, columns_of_b, c, c_row, rows, columns, depth);
-    for (long m = 0; start != &NOTHING && m < rows; ++m)
-        for (long n = 0; n < columns; ++n) c[m * c_row + n] += start[m * start_step];
-}
 #endif
+    (void)held, (void)fresh;
+    product(a, a_row, a_step, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
+}
+
+/* The same for a that lies in an array of elements. */
+INLINE void stored_product(const element *a, long a_row, long a_step, const real *b, long b_step, real *c, long c_row, long rows,
+                           long columns, long depth, int add, const real *by, real *held, int fresh)
+{
+    long wide = (depth + 31) / 32 * 32;
+#ifdef ON_MATRIX_UNIT
+    if (ON_MATRIX_UNIT(depth)) {
+        int straight = a_step == 1 && depth == wide;
+        if (fresh) pack_elements((uint16_t *)held, a, a_row, a_step, straight ? rows / SIDE * SIDE : 0, rows, depth);
+        matrix_product((uint16_t *)held, straight ? a : 0, a_row, b, b_step, c, c_row, rows, columns, depth, add, by);
+        return;
+    }
+#endif
+    for (long m = 0; fresh && m < rows; ++m)
+        for (long k = 0; k < depth; ++k) held[m * wide + k] = widen(a[m * a_row + k * a_step]);
+    product(held, wide, 1, b, b_step, c, c_row, rows, columns, depth, add, by, &NOTHING, 0);
+}
