@@ -41,6 +41,9 @@ def _lighter(config: Config, repeated: bool) -> Iterator[Config]:
     if config.special or config.persistent:
         config = replace(config, special=0, persistent=0)
         yield config
+    if config.early:
+        config = replace(config, early=False)
+        yield config
     if repeated and not config.flat:
         config = replace(config, flat=True)
         yield config
