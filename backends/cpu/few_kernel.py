@@ -27,10 +27,9 @@ def pairs_of(ready: Ready) -> frozenset[str] | None:
 
 
 class FewPrinter(KernelPrinter):
-    """Prints such a kernel. unit: strides that have to be 1, by array and axis; deep: numbers of features that have to be whole
-    vectors."""
+    """Prints such a kernel. unit: names of strides that have to be 1; deep: numbers of features that have to be whole vectors."""
 
-    unit: dict[tuple[str, str], None]
+    unit: dict[str, None]
     deep: dict[int, None]
 
     def printed(self) -> list[str]:
@@ -40,7 +39,7 @@ class FewPrinter(KernelPrinter):
     def beside(self) -> list[str]:
         """Lines of the entry that put it in the place of the other, where an owner is a few rows and all lies well."""
         rows = " * ".join(f"boxes[{list(self.tiled).index(a)}]" for a in self.owner.axes)
-        every = [(a.name, axis) for a in self.program.args for axis in a.axes]
+        every = [self.stride(a.name, axis) for a in self.program.args for axis in a.axes]
         tests = [
             f"few({rows})",
             *(f"{n} % LANES == 0" for n in self.deep),
@@ -75,8 +74,8 @@ class FewPrinter(KernelPrinter):
     def _view(self, stmt: Load, place: Place) -> None:
         super()._view(stmt, place)
         other = next(d for d in stmt.dims if d in self.features)
-        ((axis, _),) = place.along[other]
-        self.unit[stmt.arg, axis] = None
+        ((_, stride),) = place.along[other]
+        self.unit[stride] = None
 
     def _dot(self, stmt: Dot, by: str = "0") -> None:
         owner = self.owner.name

@@ -151,3 +151,12 @@ def test_a_row_is_its_own() -> None:
     for row in (0, 2):
         assert torch.equal(found.o[:, :, row], want.o[:, :, row]) and torch.equal(found.l[:, :, row], want.l[:, :, row])
     assert found.o[:, :, 1].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", TYPES)
+def test_an_array_read_along_twins_of_its_axis(dtype: torch.dtype) -> None:
+    """As keys along their features, as values along another axis of that size."""
+    text = "pattern t(q[b, i, d], x[b, j, d]) -> o[b, i, d'] { attend o over j { score dot(q, x) / 4  normalize softmax  mix x[d = d'] } }"
+    given = {"q": rand(2, 2, 32).to(dtype), "x": rand(2, 150, 32).to(dtype)}
+    agree(op(text), given, boxes=boxes.choose)
+    agree(op(text), {**given, "x": given["x"].mT.contiguous().mT}, boxes=boxes.choose)
