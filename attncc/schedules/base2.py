@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, axes_of, rebuild, walk
+from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, axes_of, kind_of, rebuild, walk
 from ..passes.fuse.algebra import factors, product
 
 LOG2E = math.log2(math.e)
@@ -25,7 +25,7 @@ def base2(expr: Expr) -> Expr:
     match expr:
         case Const(value):
             return Const(float(value) * LOG2E)
-        case Apply("add" | "sub" | "max" | "min" as op, (a, b)):
+        case Apply("add" | "sub" | "max" | "min" as op, (a, b)) if kind_of(expr) == "float":
             return Apply(op, (base2(a), base2(b)))
         case Apply("where", (c, a, b)):
             return Apply("where", (c, base2(a), base2(b)))
@@ -59,18 +59,23 @@ def in_base2(expr: Expr) -> Expr:
 
 
 def spread(expr: Expr) -> Expr:
-    """Uniform factors taken into sums: u (a x + b) is (u a) x + u b, one multiplication less where a is uniform too."""
+    """Uniform factors taken into sums: u (a x + b) is (u a) x + u b, one multiplication less where a is uniform too. Not into sums of
+    whole numbers, which are exact where their terms are no floats."""
     expr = rebuild(expr, spread)
     match expr:
         case Apply("neg", (Apply("sub", (a, b)),)):
             return Apply("sub", (b, a))
-        case Apply("mul", (a, Apply("add" | "sub" as op, (b, c)))) if uniform(a) and not uniform(expr):
+        case Apply("mul", (a, Apply("add" | "sub" as op, (b, c)) as total)) if uniform(a) and _spreads(total):
             return Apply(op, (spread(Apply("mul", (a, b))), spread(Apply("mul", (a, c)))))
-        case Apply("mul", (Apply("add" | "sub"), b)) if uniform(b) and not uniform(expr):
-            return spread(Apply("mul", (b, expr.args[0])))
-        case Apply("div", (Apply("add" | "sub" as op, (a, c)), b)) if uniform(b) and not uniform(expr):
+        case Apply("mul", (Apply("add" | "sub") as total, b)) if uniform(b) and _spreads(total):
+            return spread(Apply("mul", (b, total)))
+        case Apply("div", (Apply("add" | "sub" as op, (a, c)) as total, b)) if uniform(b) and _spreads(total):
             return Apply(op, (Apply("div", (a, b)), Apply("div", (c, b))))
     return expr
+
+
+def _spreads(total: Expr) -> bool:
+    return kind_of(total) == "float" and not uniform(total)
 
 
 def faster(expr: Expr) -> Expr:

@@ -148,13 +148,13 @@ class Printer:
         """An exponent; in a difference s - m, and under a bound of one, s is rounded first. Another kernel, in which s is a value of its
         own, then finds the same weights: they are to be those that a row's sum was taken of."""
         match expr:
-            case Apply("sub", (s, m)):
+            case Apply("sub", (s, m)) if kind_of(expr) == "float":
                 args = [self.converted(self._print(a, lanes), "float") for a in (s, m)]
                 if args[0].lanes and not args[0].code.startswith("load("):
                     args[0] = Text(f"rounded({args[0].code})", "float", True)
                 return self._sign("sub", args, "float")
-            case Apply("min", (Apply("sub") as s, Const() as bound)):
-                args = [self._exponent(s, lanes), self.converted(self._print(bound, lanes), "float")]
+            case Apply("min", (Apply("sub") as s, Const() as bound)) if kind_of(expr) == "float":
+                args = [self.converted(a, "float") for a in (self._exponent(s, lanes), self._print(bound, lanes))]
                 return self._extreme("min", args, expr)
         return self._print(expr, lanes)
 

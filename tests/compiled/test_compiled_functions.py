@@ -7,6 +7,8 @@ import torch
 from attends import attend, op, rand
 from ways import WAYS, agree_both, both
 
+from attncc.testing.tolerances import tolerance
+
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 
 FORMS = {
@@ -25,3 +27,15 @@ def test_functions(way: str, name: str) -> None:
     inputs = {**halves, "v": rand(1, 2, 23, 5), "rate": torch.tensor([-0.9, 0.8]), "c": torch.tensor([2.5, 0]), "u": rand(1, 23)}
     needs = ("q", "k", "v") if name != "rounded" else ("v", "u")
     agree_both(way, op(text), inputs, needs=needs, tiles=WAYS[way].tiles())
+
+
+@pytest.mark.parametrize("backend", ["cpu", "triton"])
+def test_differences_of_great_whole_numbers(backend: str) -> None:
+    """They are exact, though float32 has not the digits for their terms: no factor and no logarithm of e is taken into them."""
+    text = """pattern t(v[b, j, e], s[b, i]: int, u[b, j]: int) -> o[b, i, e] {
+      attend o over j { score (s - u) / 4   normalize exp(s - u) + exp(min(s - u, 0) / 2) + exp(min(s - u, 3))   mix v }
+    }"""
+    s, u = (torch.arange(n).flip(0)[None] % 5 + 2**25 + 1 for n in (19, 23))
+    v = rand(1, 23, 5)
+    found, want = (op(text)(x, s, u, backend=b) for x, b in ((v, backend), (v.double(), "eager")))
+    assert (found - want).abs().max() <= tolerance(torch.float32, 23, float(want.abs().max()))
