@@ -25,7 +25,6 @@ from attncc.tile.nodes import (
     Load,
     Map,
     Program,
-    Reduce,
     Repeat,
     Scalar,
     Set,
@@ -38,6 +37,7 @@ from attncc.tile.nodes import (
 )
 
 from .factors import same_everywhere
+from .few import dims_of
 from .ready import reads
 
 _ONE, _NONE = Const(1.0), Const(0.0)
@@ -62,7 +62,7 @@ class _Starter:
         self.program = program
         self.top = {defined(s): s for s in program.body if defined(s)}
         self.dims = {s.name: () for s in program.scalars} | {
-            n: d for s in statements(program.body) if (n := defined(s)) for d in (_dims(s),)
+            n: d for s in statements(program.body) if (n := defined(s)) for d in (dims_of(s) or (),)
         }
         self.taken = set(self.dims) | {a.name for a in program.args}
         self.scaled: dict[tuple[str, Expr], str] = {}
@@ -219,10 +219,3 @@ def _times(a: Expr, b: Expr) -> Expr:
 
 def _sources(expr: Expr) -> set[str]:
     return {e.source for e in walk(expr) if isinstance(e, Read)}
-
-
-def _dims(stmt: Stmt) -> tuple[str, ...]:
-    match stmt:
-        case Load(dims=dims) | Map(dims=dims) | Reduce(dims=dims) | Dot(dims=dims) | Init(dims=dims):
-            return dims
-    return ()
