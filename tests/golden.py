@@ -11,6 +11,8 @@ The others run in float32 and are measured against the same float64 values; thei
 of a near tie: that is accepted only where the float64 oracle moves the same entries when the inputs are changed by what float32
 rounding amounts to; such a level is marked `near tie`, and its float arrays, which depend on the picks, are not compared.
 
+A level of which a compiling backend runs nothing by a kernel says so, with the reason: it went through eager.
+
 An operator that does not ship is MISSING: listed at the end, counted as failed under --strict only. Exit status 1 when anything
 failed, 2 when there is nothing to run.
 """
@@ -35,6 +37,7 @@ import torch
 from golden_bindings import parameters, pattern_name
 
 import attncc
+from attncc.runtime.backends import named
 from attncc.testing.compare import Comparison, compare, largest
 from attncc.testing.tolerances import allowed_error, reduction_length, tolerance
 
@@ -159,9 +162,11 @@ class Result:
     detail: str
     seconds: float = 0.0
     trace: str = ""
+    eager: str = ""
 
     def line(self) -> str:
-        return f"{self.slug:18} {self.case:28} {self.level:16} {self.status:7} {self.seconds:7.3f}s  {self.detail}"
+        why = f"; by eager: {self.eager}" if self.eager else ""
+        return f"{self.slug:18} {self.case:28} {self.level:16} {self.status:7} {self.seconds:7.3f}s  {self.detail}{why}"
 
 
 @dataclass(frozen=True)
@@ -256,17 +261,27 @@ class LevelCheck:
         return worst <= 1, text
 
 
+def by_eager(case: Case, level: Mapping[str, Any], backend: str) -> str:
+    """Why a backend runs nothing of a level by a kernel, so that it goes through eager; "" where it does."""
+    if backend == "eager":
+        return ""
+    given, _ = parameters(case.slug, level["name"], case.about["attrs"])
+    op = attncc.load(pattern_name(case.slug, level["name"]), **given)
+    program = op.program(**{name: case.tensor(f"in.{name}") for name in level["inputs"]})
+    return "; ".join(named(backend).refuses(program))
+
+
 def run_level(case: Case, level: Mapping[str, Any], backend: str, dtype: torch.dtype | None = None) -> Result:
     """Run and judge one level; an exception is a failure with its first line as the reason."""
     start = time.perf_counter()
     try:
         kind = dtype or (DTYPES[case.about["dtype"]] if backend == "eager" else torch.float32)
         passed, detail = LevelCheck(case, level, kind, backend, evaluate(case, level, kind, backend)).verdict()
-        status, trace = "PASS" if passed else "FAIL", ""
+        status, trace, eager = "PASS" if passed else "FAIL", "", by_eager(case, level, backend)
     except Exception as error:  # whatever goes wrong in one level is that level's failure, and the run goes on
-        status, trace = "FAIL", traceback.format_exc()
+        status, trace, eager = "FAIL", traceback.format_exc(), ""
         detail = " ".join([f"{type(error).__name__}:", *str(error).strip().splitlines()[:1]])
-    return Result(case.slug, case.name, level["name"], status, detail, time.perf_counter() - start, trace)
+    return Result(case.slug, case.name, level["name"], status, detail, time.perf_counter() - start, trace, eager)
 
 
 def run(folder: Path, backend: str = "eager", only: str | None = None, dtype: torch.dtype | None = None) -> Iterator[Result]:
@@ -298,6 +313,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     counts = {"PASS": 0, "FAIL": 0, "MISSING": 0}
     missing: dict[str, int] = {}
+    by_kernels = 0
     if not options.folder.is_dir():
         parser.error(f"no such folder: {options.folder}")
     for result in run(options.folder, options.backend, options.only, DTYPES.get(options.dtype)):
@@ -305,6 +321,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.verbose and result.trace:
             print(result.trace)
         counts[result.status] += 1
+        by_kernels += result.status == "PASS" and not result.eager
         if result.status == "MISSING":
             missing[result.slug] = missing.get(result.slug, 0) + 1
     if missing:
@@ -312,6 +329,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     failed = counts["FAIL"] + (counts["MISSING"] if options.strict else 0)
     if not sum(counts.values()):
         print(f"no cases under {options.folder}" + (f" for {options.only}" if options.only else ""))
+    if options.backend != "eager":
+        print(f"{by_kernels} of those that pass by kernels of {options.backend}, {counts['PASS'] - by_kernels} by eager")
     print(f"{counts['PASS']} passed, {failed} failed")
     return 1 if failed else 0 if sum(counts.values()) else 2
 

@@ -80,6 +80,7 @@ def fake(change: Change = dict, accepts: tuple[str, ...] = ("gain",), only: str 
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(golden, "shipped", lambda: {"toy"})
     monkeypatch.setattr(golden, "attncc", fake())
+    monkeypatch.setattr(golden, "by_eager", lambda *about: "")
     return tmp_path
 
 
@@ -221,3 +222,10 @@ def test_float32_pick_may_differ_only_at_a_near_tie(folder: Path, monkeypatch: p
     assert (result.status, result.detail) == ("PASS", "near tie: out.top")
     monkeypatch.setattr(golden, "attncc", fake(swap))
     assert single(folder).status == "FAIL"
+
+
+@pytest.mark.parametrize(("slug", "reason"), [("hornet", "there is no attend to fuse"), ("softmax", "")])
+def test_what_goes_through_eager_says_so(slug: str, reason: str) -> None:
+    case = next(golden.cases(DATA, slug))
+    assert golden.by_eager(case, case.levels[0], "cpu") == reason
+    assert golden.Result(slug, "c", "core", "PASS", "equal", eager=reason).line().endswith(f"; by eager: {reason}" if reason else "equal")
