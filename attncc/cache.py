@@ -69,8 +69,9 @@ def fetch(kind: str, name: str, build: Callable[[Path], None]) -> Path:
     try:
         build(work)
         _seal(work)
+        size = sum(p.stat().st_size for p in _files(work))  # once it is published, another process may sweep it away
         made = _publish(work, entry)
-        wrote(home.parent, sum(p.stat().st_size for p in _files(made)))
+        wrote(home.parent, size)
         return made
     finally:
         shutil.rmtree(work, ignore_errors=True)

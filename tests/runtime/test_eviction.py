@@ -134,6 +134,20 @@ def test_a_library_that_went_is_built_again(place: Path, monkeypatch: pytest.Mon
     assert calls == [place / "cpu" / key] and isinstance(loaded, ctypes.CDLL)
 
 
+def test_an_entry_that_goes_as_it_is_published(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process may sweep it away before its size is counted."""
+    real, name = cache._files, cache.key(["a"])
+
+    def files(folder: Path) -> list[Path]:
+        found = real(folder)
+        if folder.name == name:
+            eviction.remove(folder)
+        return found
+
+    monkeypatch.setattr(cache, "_files", files)
+    assert cache.fetch("cpu", name, lambda work: (work / "library").write_bytes(b"x") and None) == place / "cpu" / name
+
+
 def _work(number: int) -> int:
     """Entries written, found and swept away by several processes: each read gives the whole entry or none."""
     found = 0
