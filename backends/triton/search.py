@@ -49,9 +49,6 @@ _SPILLED = 256
 _FEW = 3
 """How many of the best are tried in the variants that change little."""
 
-_ROWS = 64
-"""Rows of a product that a group of warps computes together."""
-
 _FIRST = [
     Config(o, n, w, 2)
     for o, n, w in (
@@ -154,10 +151,10 @@ def model(made: Compiled, program: Program, features: Mapping[str, int], setting
     of = traits(program, dict(features))
     traffic = moved_bytes(of, config, setting) if of is not None else 0.0
     pairs = config.owner * config.loop
-    if of is None or not setting.multiplied:
-        report = analyse(made, flops_per_element=flops_per_pair(program, features), cached_per_element=traffic)
-        if of is None or report.steady is None or (report.steady.elements or 0) <= pairs:
-            return report
+    report = analyse(made, flops_per_element=flops_per_pair(program, features), cached_per_element=traffic)
+    known = not setting.multiplied and (report.steady is None or (report.steady.elements or 0) <= pairs)
+    if of is None or known:
+        return report
     return analyse(made, elements=pairs, cached_per_element=traffic)
 
 
@@ -216,8 +213,7 @@ def search(
         if heard is not None:
             heard(len(tried), config, tried[config])
 
-    stages = 1 if setting.multiplied else 2
-    likely = [c for c in ordered(program, sizes, setting) if c.stages == stages and c.described]
+    likely = [c for c in ordered(program, sizes, setting) if c.stages == (1 if setting.multiplied else 2) and c.described]
     first = [c for c in (_FIRST_MULTIPLIED if setting.multiplied else _FIRST) if c in likely]
     few = max(2, limit // 2)
     for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1 : few // 2]]):
@@ -243,12 +239,10 @@ def search(
         for trial in _promising(tried, make in (_flat, _early, _stored)):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
-    best = best_of(tried)
-    assert best is not None
+    best = best_of(tried) or best
     limit = len(tried) + 3 * _FEW
-    for config in neighbours(best.config, setting):  # of what those variants led to
-        if allowed(of, config, setting):
-            attempt(config)
+    for config in (c for c in neighbours(best.config, setting) if allowed(of, c, setting)):
+        attempt(config)
     return replace(best_of(tried) or best, leanest=_leanest(tried))
 
 
@@ -273,8 +267,8 @@ def _stored(trial: Trial, program: Program, features: dict[str, int], setting: S
 
 
 def _special(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
-    cut = trial.config.owner >= 2 * _ROWS  # by two groups that compute
-    if setting.groups and setting.describes and only_bounds(program) is not None and not trial.config.special and cut:
+    wide = trial.config.owner >= 128  # two groups compute, 64 rows each
+    if setting.groups and setting.describes and only_bounds(program) is not None and not trial.config.special and wide:
         yield replace(trial.config, special=4)
         if trial.config.described and not trial.config.inside:
             yield replace(trial.config, special=4, inside=True)
