@@ -46,11 +46,8 @@ def described(tensor):
 _DESCRIBABLE = '''
 def describable(*tensors):
     """Whether tensor descriptors can read these: the last stride is 1, the others and the start are multiples of 16 bytes."""
-    return all(
-        tensor.stride(-1) == 1 and tensor.data_ptr() % 16 == 0
-        and all(s > 0 and s * tensor.element_size() % 16 == 0 for s in tensor.stride()[:-1])
-        for tensor in tensors
-    )
+    steps = [(t.data_ptr() or 16, *(s * t.element_size() for s in t.stride()[:-1])) for t in tensors]
+    return all(t.stride(-1) == 1 for t in tensors) and all(n > 0 and n % 16 == 0 for step in steps for n in step)
 '''
 
 
