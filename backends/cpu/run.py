@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,6 +21,7 @@ from attncc.schedules.steps import Fused, Plan
 from attncc.tile.nodes import Program as Tiles
 
 from . import boxes
+from .caches import caches
 from .launch import Launch
 from .library import load
 from .printed import Kernel, Module
@@ -58,7 +60,9 @@ class Runner:
         if key not in self._loaded:
             then = self.meanwhile
             meanwhile = (lambda: then(sizes, dtype)) if then is not None else None
-            self._loaded[key] = Loaded(module_of(self.plan, programs, features, dtype), self.program.name, self.choose, meanwhile)
+            self._loaded[key] = Loaded(
+                module_of(self.plan, programs, features, dtype), self.program.name, dtype, self.choose, meanwhile
+            )
         return self._loaded[key]
 
     @staticmethod
@@ -76,26 +80,31 @@ class Runner:
         loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
         for program in (*step.definitions, *self.chosen(step, sizes)):
             found |= boxes.dealt(program, found)
-            made.append(loaded.launch(program, found, dtype))
+            made.append(loaded.launch(program, found))
         return tuple(made)
 
 
 class Loaded:
-    """A module and its library."""
+    """A module and its library. dtype: the element type."""
 
-    def __init__(self, module: Module, title: str, choose: Choose, meanwhile: Callable[[], None] | None = None) -> None:
-        self.module, self.choose = module, choose
+    def __init__(
+        self, module: Module, title: str, dtype: torch.dtype, choose: Choose, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        self.module, self.dtype, self.choose = module, dtype, choose
+        self.acc = torch.float64 if dtype == torch.float64 else torch.float32
         self.library = load(module.text, title, meanwhile)
         self.strip = ctypes.c_long.in_dll(self.library, "attncc_strip").value
-        if choose is boxes.choose and ctypes.c_int.in_dll(self.library, "attncc_matrix_unit").value:
-            self.choose = boxes.for_matrix_unit
+        self.about: tuple[object, ...] | None = None
+        if choose is boxes.choose:
+            unit = boxes.MATRIX if ctypes.c_int.in_dll(self.library, "attncc_matrix_unit").value else boxes.VECTORS
+            self.choose = partial(boxes.choose, unit=unit, number=self.acc.itemsize)
+            self.about = (unit, self.acc, self.strip, boxes.processors(), caches())
         self._chosen: dict[tuple[str, tuple[int, ...]], dict[str, int]] = {}
 
-    def launch(self, program: Tiles, sizes: Mapping[str, int], dtype: torch.dtype) -> Launch:
+    def launch(self, program: Tiles, sizes: Mapping[str, int]) -> Launch:
         """One of its kernels, for the sizes of a call."""
         kernel = self.module.kernels[program.name]
-        acc = torch.float64 if dtype == torch.float64 else torch.float32
-        return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), dtype, acc)
+        return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), self.dtype, self.acc)
 
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
         """Tile sizes, chosen once for lengths of keys that are nearly alike: they grow by one at every step of decoding."""
@@ -109,10 +118,9 @@ class Loaded:
 
     def _choice(self, program: Tiles, sizes: Mapping[str, int]) -> dict[str, int]:
         """Tile sizes. Where they are boxes of several axes, many are compared: what was found is kept."""
-        unit = {boxes.choose: "vectors", boxes.for_matrix_unit: "matrix"}.get(self.choose)
-        if unit is None or program.kind == "grouped" or all(len(d.axes) == 1 for d in program.dims):
+        if self.about is None or program.kind == "grouped" or all(len(d.axes) == 1 for d in program.dims):
             return self.choose(program, sizes, self.strip)
-        about = ["boxes", unit, self.strip, boxes.processors(), repr(sorted(sizes.items())), repr(program)]
+        about = ["boxes", *self.about, repr(sorted(sizes.items())), repr(program)]
         return kept(dict, about, lambda: self.choose(program, sizes, self.strip))
 
 
