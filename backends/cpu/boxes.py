@@ -24,7 +24,7 @@ from .few import FEWS_OF_A_STRIP, takes_few
 from .visits import Unknown, visits
 
 KEYS = 64
-"""Positions that sums over keys are dealt out by."""
+"""The most positions in a tile of keys: more of them save nothing, on any vectors."""
 STRIPS = (8, 4, 2, 1)
 """In an owner's tile, where its operands and sums take a quarter of the second-level cache at most."""
 _STACKED = 4
@@ -127,7 +127,7 @@ def processors() -> int:
 
 def _beside(position: int) -> int:
     """Positions in a tile of keys whose scores take a quarter of the first-level cache. position: bytes of the scores of one."""
-    return max(3 * KEYS // 4, min(2 * KEYS, caches().first // 4 // position // 16 * 16))
+    return max(3 * KEYS // 4, min(KEYS, caches().first // 4 // position // 16 * 16))
 
 
 def _strips(program: Program, sizes: Mapping[str, int], position: int) -> int:
