@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,6 +30,15 @@ def writes(text: str, calls: list[str]) -> Callable[[Path], None]:
 def test_keys_keep_parts_apart() -> None:
     assert cache.key(["ab", "c"]) != cache.key(["a", "bc"])
     assert cache.key(["a", 1, b"x"]) == cache.key(["a", "1", "x"])
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    with pytest.warns(UserWarning, match="cannot write to .*file/cache.*ATTNCC_CACHE_DIR"):
+        place = cache.root()
+    with warnings.catch_warnings(action="error"):
+        assert cache.root() == place != tmp_path / "file" / "cache", "one folder, one warning"
 
 
 def test_built_once_and_found_again() -> None:
