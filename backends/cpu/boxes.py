@@ -10,6 +10,7 @@ use.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -73,16 +74,17 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = 
     if not loops:
         return usual
     ones = {a: 1 for d in loops for a in d.axes}
+    cost = Costs(program, sizes, strip, unit)
     try:
-        boxes = [usual] if grouped else list(_owners(owner, sizes, strip, most, program))
+        boxes = [usual] if grouped else _distinct(_owners(owner, sizes, strip, most, program))
         if len(loops) == 1 and len(loops[0].axes) == 1 and (grouped or len(owner.axes) == 1) and sizes[loops[0].axes[0]] > 0:
             both = [{**box, **keys} for box in boxes for keys in _ranges(loops[0].axes[0], sizes, unit, box, program)]
-            return min(both, key=lambda box: _cost(program, sizes, box, strip, unit))
-        best = min(boxes, key=lambda box: _cost(program, sizes, {**ones, **box}, strip, unit, exact=True))
+            return min(both, key=cost)
+        best = min(boxes, key=lambda box: cost({**ones, **box}, exact=True))
         for loop in loops:
             if len(loops) > 1 or any(sizes[a] == 0 for a in loop.axes):
                 break
-            plain = _keys(loop, sizes, unit, lambda box: _cost(program, sizes, {**box, **best}, strip, unit))
+            plain = _keys(loop, sizes, unit, lambda box: cost({**box, **best}))
     except Unknown:
         return {**plain, **usual}
     return {**plain, **best}
@@ -137,6 +139,14 @@ def _strips(program: Program, sizes: Mapping[str, int], position: int) -> int:
     tiles |= {s.acc: s.dims for s in statements(program.body) if isinstance(s, Init)}
     rows = sum(prod(sizes[a] for a in dims if a in whole) for dims in tiles.values() if program.owner in dims and whole & {*dims})
     return next((n for n in STRIPS if n * position * rows <= caches().second // 4), 1)
+
+
+def _distinct(boxes: Iterator[dict[str, int]]) -> list[dict[str, int]]:
+    out: list[dict[str, int]] = []
+    for box in boxes:
+        if box not in out:
+            out.append(box)
+    return out
 
 
 def _owners(dim: Dim, sizes: Mapping[str, int], strip: int, most: int, program: Program) -> Iterator[dict[str, int]]:
@@ -197,27 +207,34 @@ def _ranges(
         yield {axis: max(1, min(side, sizes[axis]))}
 
 
-def _cost(
-    program: Program, sizes: Mapping[str, int], boxes: Mapping[str, int], strip: int, unit: Unit, exact: bool = False
-) -> float:
-    """Cycles of a kernel. exact: tiles of keys are single positions, which only counts pairs. Raises Unknown."""
-    owner = program.dim(program.owner)
-    tiles = [ceil(sizes[a] / boxes[a]) for a in owner.axes]
-    lanes = prod(boxes[a] for a in owner.axes)
-    vectors = ceil(lanes / (strip / 3))
-    features = sum(sizes[s.over] if program.dim(s.over).whole else sizes[s.dims[1]] for s in _products(program))
-    row = _COPIED if any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not owner) else unit.row * features
-    whole = vectors * prod(tiles)
-    if len(owner.axes) == 1:  # the last tile is cut to whole vectors
-        whole = ceil(sizes[owner.axes[0]] / (strip / 3))
-    total = 0.0
-    for sample in range(_SAMPLES if max(tiles) > 0 else 0):
-        first = {a: (2 * sample + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(owner.axes, tiles, strict=True)}
-        seen = visits(program, sizes, boxes, first)
-        tile = 0.0 if exact else seen.tiles
-        total += prod(tiles) * (_OWNER + tile * unit.tile * ceil(lanes / strip) + seen.rows * row)
-        total += whole * (seen.rows * (features * unit.depth + _POINT) + seen.tested * _TEST + strip / 12 * features)
-    return total / _SAMPLES
+class Costs:
+    """Cycles of a kernel for tile sizes. strip: positions of a strip."""
+
+    def __init__(self, program: Program, sizes: Mapping[str, int], strip: int, unit: Unit) -> None:
+        self.program, self.sizes, self.strip, self.unit = program, sizes, strip, unit
+        self.owner = program.dim(program.owner)
+        self.features = sum(sizes[s.over] if program.dim(s.over).whole else sizes[s.dims[1]] for s in _products(program))
+        copied = any(len(d.axes) > 1 for d in program.dims if not d.whole and d is not self.owner)
+        self.row = _COPIED if copied else unit.row * self.features
+
+    def __call__(self, boxes: Mapping[str, int], exact: bool = False) -> float:
+        """exact: tiles of keys are single positions, which only counts pairs. Raises Unknown."""
+        sizes, strip, unit, axes = self.sizes, self.strip, self.unit, self.owner.axes
+        tiles = [ceil(sizes[a] / boxes[a]) for a in axes]
+        lanes = prod(boxes[a] for a in axes)
+        whole = ceil(lanes / (strip / 3)) * prod(tiles)
+        if len(axes) == 1:  # the last tile is cut to whole vectors
+            whole = ceil(sizes[axes[0]] / (strip / 3))
+        samples = range(_SAMPLES if max(tiles) > 0 else 0)
+        firsts = Counter(tuple((2 * n + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(axes, tiles, strict=True)) for n in samples)
+        total = 0.0
+        for first, times in firsts.items():
+            seen = visits(self.program, sizes, boxes, dict(zip(axes, first, strict=True)))
+            tile = 0.0 if exact else seen.tiles
+            owners = _OWNER + tile * unit.tile * ceil(lanes / strip) + seen.rows * self.row
+            pairs = seen.rows * (self.features * unit.depth + _POINT) + seen.tested * _TEST
+            total += times * (prod(tiles) * owners + whole * (pairs + strip / 12 * self.features))
+        return total / _SAMPLES
 
 
 def _products(program: Program) -> list[Dot]:

@@ -107,14 +107,14 @@ class Loaded:
         return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), self.dtype, self.acc)
 
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
-        """Tile sizes, chosen once for lengths of keys that are nearly alike: they grow by one at every step of decoding."""
+        """Tile sizes, chosen once for lengths that are nearly alike: keys grow by one at every step of decoding."""
         program = kernel.program
-        loops = {a: _coarse(sizes[a]) for d in program.dims if not d.whole and d.name != program.owner for a in d.axes}
-        near = {**sizes, **loops}
+        lengths = {d.axes[0]: _coarse(sizes[d.axes[0]]) for d in program.dims if not d.whole and len(d.axes) == 1}
+        near = {**sizes, **lengths}
         key = (kernel.name, tuple(near[a] for a in (*program.grid, *(a for d in program.dims for a in d.axes))))
         if key not in self._chosen:
             self._chosen[key] = self._choice(program, near)
-        return {a: min(n, max(sizes[a], 1)) if a in loops else n for a, n in self._chosen[key].items()}
+        return {a: min(n, max(sizes[a], 1)) for a, n in self._chosen[key].items()}
 
     def _choice(self, program: Tiles, sizes: Mapping[str, int]) -> dict[str, int]:
         """Tile sizes. Where they are boxes of several axes, many are compared: what was found is kept."""
@@ -162,7 +162,7 @@ def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int]
 
 def _coarse(length: int) -> int:
     """A length at least as long, one of sixteen between two powers of two."""
-    step = 1 << max(0, length.bit_length() - 5) if length > 512 else 1
+    step = 1 << max(0, length.bit_length() - 5)
     return -(-length // step) * step
 
 

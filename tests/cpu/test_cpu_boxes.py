@@ -87,7 +87,8 @@ def test_a_cut_tile_costs_what_it_computes() -> None:
     kernel, sizes = program()
     whole, cut = ({**sizes, "i": n} for n in (2112, 2064))
     box = {"i": 192, "j": 64}
-    assert boxes._cost(kernel, cut, box, STRIP, boxes.VECTORS) < boxes._cost(kernel, whole, box, STRIP, boxes.VECTORS)
+    less, more = (boxes.Costs(kernel, some, STRIP, boxes.VECTORS)(box) for some in (cut, whole))
+    assert less < more
 
 
 def test_products_of_one_body_are_counted() -> None:
