@@ -226,7 +226,9 @@ class Costs:
         if len(axes) == 1:  # the last tile is cut to whole vectors
             whole = ceil(sizes[axes[0]] / (strip / 3))
         samples = range(_SAMPLES if max(tiles) > 0 else 0)
-        firsts = Counter(tuple((2 * n + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(axes, tiles, strict=True)) for n in samples)
+        firsts = Counter(
+            tuple((2 * n + 1) * t // (2 * _SAMPLES) * boxes[a] for a, t in zip(axes, tiles, strict=True)) for n in samples
+        )
         total = 0.0
         for first, times in firsts.items():
             seen = visits(self.program, sizes, boxes, dict(zip(axes, first, strict=True)))
