@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from attncc.backends.eager.evaluate import Evaluator
 
 Tensors = Mapping[str, torch.Tensor]
+Recipe = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 _KINDS = {"int": torch.int64, "bool": torch.bool}
 _KNOWN = 1024
 
@@ -100,6 +101,11 @@ class Steps(ABC):
     def launch(self, step: Fused, spare: torch.Tensor | None = None) -> Mapping[str, torch.Tensor]:
         """The values of a step, one dim an axis, from `arrays`. spare: the array `step.over`, where nothing else needs it: a backend
         may give it back with the value in it."""
+
+    def recipe(self, outputs: Sequence[str]) -> Recipe | None:
+        """Some outputs of a call like this one, which has been made, from tensors in the order of its inputs; None where a backend has no
+        shorter way to them."""
+        return None
 
     def outputs(self) -> dict[str, torch.Tensor]:
         """The asked outputs, stored as the signature says."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from attncc.backends.plans import plan
-from attncc.backends.steps import Fit, Steps
+from attncc.backends.steps import Fit, Recipe, Steps
 
 from attncc.ir.nodes import Program
 from attncc.kept import kept
@@ -25,6 +25,7 @@ from .caches import caches
 from .launch import Launch
 from .library import load
 from .printed import Kernel, Module
+from .recipe import recorded
 
 Tensors = Mapping[str, torch.Tensor]
 Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
@@ -145,6 +146,21 @@ class Run(Steps):
             if extra:
                 made[value.name] = array.sum(tuple(range(extra))) if extra > 0 else array.unsqueeze(0)
         return made
+
+
+    def recipe(self, outputs: Sequence[str]) -> Recipe | None:
+        """That of kernels alone, whose arrays are the values that the plan names."""
+        steps = [s for s in self.plan.steps if isinstance(s, Fused) and not s.before and not s.after]
+        ready = [self.fit.ready.get((id(s), self.dtype)) for s in steps]
+        made = {a.name: a.axes for launches in ready for launch in launches or () for a in launch.program.args if a.role != "in"}
+        if self.fit.asks or len(steps) < len(self.plan.steps) or None in ready:
+            return None
+        if any(len(made[v.name]) != len(v.axes) for s in steps for v in s.values):  # shares are summed up
+            return None
+        stored = {o.name: o for o in self.fit.outputs}
+        return recorded(
+            self.inputs, self.arrays, [one for launches in ready for one in launches], [stored[o] for o in outputs], self.dtype
+        )
 
 
 def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int], dtype: torch.dtype) -> Module:
