@@ -151,16 +151,15 @@ class Run(Steps):
     def recipe(self, outputs: Sequence[str]) -> Recipe | None:
         """That of kernels alone, whose arrays are the values that the plan names."""
         steps = [s for s in self.plan.steps if isinstance(s, Fused) and not s.before and not s.after]
-        ready = [self.fit.ready.get((id(s), self.dtype)) for s in steps]
-        made = {a.name: a.axes for launches in ready for launch in launches or () for a in launch.program.args if a.role != "in"}
-        if self.fit.asks or len(steps) < len(self.plan.steps) or None in ready:
+        ready = [self.fit.ready.get((id(s), self.dtype), ()) for s in steps]
+        if self.fit.asks or len(steps) < len(self.plan.steps) or not all(ready):
             return None
+        launches: list[Launch] = [one for some in ready for one in some]
+        made = {a.name: a.axes for one in launches for a in one.program.args if a.role != "in"}
         if any(len(made[v.name]) != len(v.axes) for s in steps for v in s.values):  # shares are summed up
             return None
         stored = {o.name: o for o in self.fit.outputs}
-        return recorded(
-            self.inputs, self.arrays, [one for launches in ready for one in launches], [stored[o] for o in outputs], self.dtype
-        )
+        return recorded(self.inputs, self.arrays, launches, [stored[o] for o in outputs], self.dtype)
 
 
 def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int], dtype: torch.dtype) -> Module:
