@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from attncc.backends.plans import plan
-from attncc.backends.steps import Fit, Recipe, Steps
+from attncc.backends.steps import Fit, Recipe, Steps, assume
 
 from attncc.ir.nodes import Program
 from attncc.kept import kept
@@ -152,14 +152,23 @@ class Run(Steps):
         """That of kernels alone, whose arrays are the values that the plan names."""
         steps = [s for s in self.plan.steps if isinstance(s, Fused) and not s.before and not s.after]
         ready = [self.fit.ready.get((id(s), self.dtype), ()) for s in steps]
-        if self.fit.asks or len(steps) < len(self.plan.steps) or not all(ready):
+        if len(steps) < len(self.plan.steps) or not all(ready):
             return None
         launches: list[Launch] = [one for some in ready for one in some]
-        made = {a.name: a.axes for one in launches for a in one.program.args if a.role != "in"}
-        if any(len(made[v.name]) != len(v.axes) for s in steps for v in s.values):  # shares are summed up
+        axes = {a.name: a.axes for one in launches for a in one.program.args if a.role != "in"}
+        if any(len(axes[v.name]) != len(v.axes) for s in steps for v in s.values):  # shares are summed up
             return None
         stored = {o.name: o for o in self.fit.outputs}
-        return recorded(self.inputs, self.arrays, launches, [stored[o] for o in outputs], self.dtype)
+        made = recorded(self.inputs, self.arrays, launches, [stored[o] for o in outputs], self.dtype)
+        if made is None or not self.fit.asks:
+            return made
+        names, program, known = tuple(self.inputs), self.program, self.fit
+
+        def run(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            assume(program, dict(zip(names, tensors, strict=True)), known)
+            return made(tensors)
+
+        return run
 
 
 def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int], dtype: torch.dtype) -> Module:

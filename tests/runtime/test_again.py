@@ -12,7 +12,7 @@ from torch.profiler import profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import attncc
-from attncc.errors import AttnError
+from attncc.errors import AttnError, AttnValueError
 from attncc.runtime.op import Op
 
 NEAR = """
@@ -178,6 +178,19 @@ def test_what_needs_more_than_kernels_has_no_recipe(followed: list[str]) -> None
     for _ in range(3):
         op(*qkv(), keep, backend="cpu")
     assert followed
+
+
+def test_data_is_checked_at_each_call(followed: list[str]) -> None:
+    op, given = attncc.load("gaussian_kernel"), qkv()
+    for sigma in (1.0, 2.0, 3.0):
+        have = op(*given, torch.tensor([sigma]), backend="cpu")
+        assert torch.allclose(have.core, op(*given, torch.tensor([sigma]), backend="eager").core, atol=1e-5)
+    assert followed
+    followed.clear()
+    for _ in range(2):
+        with pytest.raises(AttnValueError, match="assumption"):
+            op(*given, torch.tensor([-1.0]), backend="cpu")
+    assert not followed
 
 
 def test_what_is_remembered_is_bounded() -> None:
