@@ -66,7 +66,10 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = 
     loops = [d for d in program.dims if not d.whole and d.name != program.owner]
     grouped = program.kind == "grouped"
     most = _strips(program, sizes, strip * number)
-    usual = _stacked(program, sizes, strip) if grouped else _square(owner, strip * (most if len(owner.axes) == 1 else 1), sizes)
+    if grouped:
+        usual = _stacked(program, sizes, strip)
+    else:
+        usual = next(_owners(owner, sizes, strip, most, program)) if len(owner.axes) == 1 else _square(owner, strip, sizes)
     if prod(usual.values()) * FEWS_OF_A_STRIP <= strip and takes_few(program):
         unit = FEW_ROWS
     unit = replace(unit, keys=unit.keys * _beside(strip * number))
