@@ -237,7 +237,8 @@ class Costs:
             seen = visits(self.program, sizes, boxes, dict(zip(axes, first, strict=True)))
             tile = 0.0 if exact else seen.tiles
             owners = _OWNER + tile * unit.tile * ceil(lanes / strip) + seen.rows * self.row
-            pairs = seen.rows * (self.features * unit.depth + _POINT) + seen.tested * _TEST
+            edge = seen.tested if 2 * seen.tested <= seen.rows else 0.0  # of many keys: half of it is computed
+            pairs = (seen.rows - edge / 2) * (self.features * unit.depth + _POINT) + seen.tested * _TEST
             total += times * (prod(tiles) * owners + whole * (pairs + strip / 12 * self.features))
         return total / _SAMPLES
 
