@@ -118,3 +118,9 @@ def test_tiles_of_masks_that_data_decides() -> None:
     kernel = next(s for s in made.steps if isinstance(s, Fused)).kernels[0]
     sizes = {"b": 1, "g": 8, "r": 1, "i": 2048, "j": 2048, "d": 64, "e": 64, "mb": 1, "mh": 1}
     assert [boxes.choose(kernel, {**sizes, "g": g}, STRIP)["i"] // STRIP for g in (8, 2)] == [8, 4]
+
+
+def test_owners_along_the_diagonal() -> None:
+    """Half of the keys along an edge are computed: a large owner does no more for it than a small one."""
+    kernel, sizes = program(causal=True)
+    assert boxes.choose(kernel, sizes, STRIP) == {"i": 4 * STRIP, "j": 64}
