@@ -66,7 +66,10 @@ def choose(program: Program, sizes: Mapping[str, int], strip: int, unit: Unit = 
     loops = [d for d in program.dims if not d.whole and d.name != program.owner]
     grouped = program.kind == "grouped"
     most = _strips(program, sizes, strip * number)
-    usual = _stacked(program, sizes, strip) if grouped else _square(owner, strip * (most if len(owner.axes) == 1 else 1), sizes)
+    if grouped:
+        usual = _stacked(program, sizes, strip)
+    else:
+        usual = next(_owners(owner, sizes, strip, most, program)) if len(owner.axes) == 1 else _square(owner, strip, sizes)
     if prod(usual.values()) * FEWS_OF_A_STRIP <= strip and takes_few(program):
         unit = FEW_ROWS
     unit = replace(unit, keys=unit.keys * _beside(strip * number))
@@ -234,7 +237,8 @@ class Costs:
             seen = visits(self.program, sizes, boxes, dict(zip(axes, first, strict=True)))
             tile = 0.0 if exact else seen.tiles
             owners = _OWNER + tile * unit.tile * ceil(lanes / strip) + seen.rows * self.row
-            pairs = seen.rows * (self.features * unit.depth + _POINT) + seen.tested * _TEST
+            edge = seen.tested if 2 * seen.tested <= seen.rows else 0.0  # of many keys: half of it is computed
+            pairs = (seen.rows - edge / 2) * (self.features * unit.depth + _POINT) + seen.tested * _TEST
             total += times * (prod(tiles) * owners + whole * (pairs + strip / 12 * self.features))
         return total / _SAMPLES
 

@@ -110,3 +110,17 @@ def test_parts_of_a_product(i: int, j: int) -> None:
     q, k, v = (torch.randn(1, 2, 100, 24, generator=generator, dtype=torch.float64) for _ in range(3))
     for params in ({}, {"causal": True, "window_left": 40}):
         agree(attncc.load("softmax", **params), {"q": q, "k": k, "v": v}, boxes=lambda *_: {"i": i, "j": j})
+
+
+def test_tiles_of_masks_that_data_decides() -> None:
+    """Nothing is known of the pairs that they visit: the largest owners of which there are enough."""
+    made = plan(attncc.load("softmax", mask_kind="bool").specialise({"q": 4, "k": 4, "v": 4, "mask": 4}), ("core",))
+    kernel = next(s for s in made.steps if isinstance(s, Fused)).kernels[0]
+    sizes = {"b": 1, "g": 8, "r": 1, "i": 2048, "j": 2048, "d": 64, "e": 64, "mb": 1, "mh": 1}
+    assert [boxes.choose(kernel, {**sizes, "g": g}, STRIP)["i"] // STRIP for g in (8, 2)] == [8, 4]
+
+
+def test_owners_along_the_diagonal() -> None:
+    """Half of the keys along an edge are computed: a large owner does no more for it than a small one."""
+    kernel, sizes = program(causal=True)
+    assert boxes.choose(kernel, sizes, STRIP) == {"i": 4 * STRIP, "j": 64}
