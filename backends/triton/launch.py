@@ -92,7 +92,7 @@ class _Launch:
         for kernel in self.kernels:
             dots = {n for s in statements(kernel.program.body) if isinstance(s, Dot) for n in (s.a, s.b)}
             for stmt in statements(kernel.program.body):
-                if isinstance(stmt, Load) and stmt.own and stmt.out in dots and stmt.arg in self.inputs:
+                if isinstance(stmt, Load) and stmt.own and stmt.out in dots and stmt.arg in self.inputs and not self.inputs[stmt.arg].acc:
                     out[stmt.arg] = None
         return list(out)
 
