@@ -15,7 +15,8 @@ from ..ir.nodes import Assign, Attend, Program, exprs_of, used_by
 from .classify import query_axes
 
 _BOUNDED = {"sigmoid", "tanh", "erf", "sin", "cos", "atan", "sign", "relu_grad"}
-_EXPONENTIAL = {"exp", "exp2", "expm1", "sinh", "cosh"}
+_EXPONENTIAL = {"exp", "exp2", "expm1"}
+_POSITIVE = {"abs", "relu", "sqrt", "softplus", "exp", "exp2"}
 _ROOTS = {"sqrt": 0.5, "log": 0.5, "log1p": 0.5, "log2": 0.5, "rsqrt": 0.0}
 
 
@@ -60,6 +61,8 @@ def _degrees(expr: Expr) -> dict[str, float]:
             return {n: d * value if value > 0 else 0.0 for n, d in _degrees(a).items()}
         case Apply("where", (_, a, b)):
             return _most([_degrees(a), _degrees(b)])
+        case Apply(op, (a, *_)) if op in _EXPONENTIAL and _bounded(a, True):
+            return {}
         case Apply(op, args):
             power = 0.0 if op in _BOUNDED else inf if op in _EXPONENTIAL or op == "pow" else _ROOTS.get(op, 1.0)
             return {n: power * d if d else 0.0 for n, d in _most([_degrees(a) for a in args]).items()}
@@ -70,6 +73,36 @@ def _degrees(expr: Expr) -> dict[str, float]:
         case Along(_, _, body, _, _):
             return _degrees(body)
     return {}
+
+
+def _bounded(expr: Expr, up: bool) -> bool:
+    """Whether a value can be seen to have an upper bound, or (not up) a lower one."""
+    match expr:
+        case Const():
+            return True
+        case Apply(op, _) if op in _BOUNDED:
+            return True
+        case Apply("min" | "max" as op, args):
+            return (any if (op == "min") == up else all)(_bounded(a, up) for a in args)
+        case Apply("neg", (a,)):
+            return _bounded(a, not up)
+        case Apply("add" | "sub" as op, (a, b)):
+            return _bounded(a, up) and _bounded(b, up == (op == "add"))
+        case Apply("mul" | "div", (a, Const(value))) | Apply("mul", (Const(value), a)) if value != 0:
+            return _bounded(a, up == (value > 0))
+        case Apply("where", (_, a, b)):
+            return _bounded(a, up) and _bounded(b, up)
+        case Apply("mul", (a, b)) if a == b:
+            return not up
+        case Apply("pow", (_, Const(value))) if value % 2 == 0:
+            return not up
+        case Apply(op, _) if op in _POSITIVE:
+            return not up
+        case Reduce("sum" | "mean" | "max" | "min", _, body, _):
+            return _bounded(body, up)
+        case Reduce("norm", _, _, _):
+            return not up
+    return False
 
 
 def _most(found: list[dict[str, float]]) -> dict[str, float]:

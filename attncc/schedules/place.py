@@ -149,7 +149,7 @@ class Placer:
         return read
 
     def operands(self, a: Read, b: Read, scope: Scope, acc: Collection[str]) -> tuple[Read, Read]:
-        """Two operands of one product, of one type: that of the elements, or the accumulation type where an array of theirs has it (acc)."""
+        """Two operands of a product, of one type: that of the elements, or the accumulation type where either array has it (acc)."""
         own = (a.source in acc) == (b.source in acc)
         return self.load(a, scope, own), self.load(b, scope, own)
 
