@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
@@ -46,11 +47,14 @@ def root() -> Path:
             return base
     except OSError:
         pass
-    return _private()
+    return _private(base)
 
 
 @cache
-def _private() -> Path:
+def _private(base: Path) -> Path:
+    """A folder of this process in place of one that cannot be written, with one warning."""
+    text = f"attncc cannot write to {base}: every process compiles its kernels anew; ATTNCC_CACHE_DIR names another folder"
+    warnings.warn(text, stacklevel=2)
     return Path(tempfile.mkdtemp(prefix="attncc-"))
 
 

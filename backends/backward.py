@@ -7,7 +7,7 @@ from functools import reduce
 
 import torch
 from attncc.backends.eager.named import Named, aligned
-from attncc.backends.steps import Steps
+from attncc.backends.steps import Recipe, Steps
 
 from attncc.ir.nodes import Attend, used_by
 from attncc.schedules.steps import Fused, Plan
@@ -31,6 +31,10 @@ class KernelGradient:
         """The outputs, and what is saved."""
         run = self.start(self.made.forward, inputs, None)
         return run.outputs(), [run.arrays[v.name] for v in self.made.saved]
+
+    def again(self, inputs: Tensors, outputs: Sequence[str]) -> Recipe | None:
+        """The outputs of a call that has been made, for tensors laid out like these."""
+        return self.start(self.made.forward, inputs, None).recipe(outputs)
 
     def backward(
         self, inputs: Tensors, saved: Sequence[torch.Tensor], grads: Tensors, needs: Sequence[str]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,8 @@ import torch
 from attncc.backends.eager.named import Named, aligned
 from attncc.backends.fitting import fitting
 
-from attncc.ir.nodes import Node, values_of
+from attncc.ir.expr import sources_of
+from attncc.ir.nodes import Node, Program, values_of
 from attncc.ir.sizes import check, solve
 from attncc.schedules.steps import Fused, Plan, Torch
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from attncc.backends.eager.evaluate import Evaluator
 
 Tensors = Mapping[str, torch.Tensor]
+Recipe = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 _KINDS = {"int": torch.int64, "bool": torch.bool}
 _KNOWN = 1024
 
@@ -39,14 +41,14 @@ class Stored:
 @dataclass(frozen=True)
 class Fit:
     """What shapes, element types and devices of inputs say about a call. inputs: shapes with one dim an axis, None for one that is
-    so. asks: whether data is checked. ready: what a backend keeps for such calls."""
+    so. asks: inputs whose data is checked. ready: what a backend keeps for such calls."""
 
     sizes: Mapping[str, int]
     dtype: torch.dtype
     device: torch.device
     inputs: tuple[tuple[str, tuple[int, ...] | None], ...]
     outputs: tuple[Stored, ...]
-    asks: bool
+    asks: frozenset[str]
     ready: dict[Any, Any] = field(default_factory=dict)
 
 
@@ -63,8 +65,17 @@ def fit(plan: Plan, inputs: Tensors) -> Fit:
         axes = tuple(a for d in out.dims for a in d)
         shape = None if _plain(out.dims) else tuple(prod(sizes[a] for a in d) for d in out.dims)
         stored.append(Stored(out.name, out.value, out.kind, None if plan.arrays[out.value] == axes else axes, shape))
-    asks = device.type == "cpu" and any(c.data for c in program.checks)  # elsewhere the answer would have to be waited for
-    return Fit(sizes, dtype, device, given, tuple(stored), asks)
+    asks: set[str] = set()
+    if device.type == "cpu":  # elsewhere the answer would have to be waited for
+        asks = asks.union(*(sources_of(c.cond) for c in program.checks if c.data))
+    return Fit(sizes, dtype, device, given, tuple(stored), frozenset(asks))
+
+
+def assume(program: Program, inputs: Tensors, known: Fit) -> None:
+    """Check what a program assumes about its inputs' data. Raises AttnValueError."""
+    from attncc.backends.eager.interpreter import assumed, prepare
+
+    assumed(prepare(program, inputs, known.sizes, known.asks)[0], program)
 
 
 def _plain(dims: tuple[tuple[str, ...], ...]) -> bool:
@@ -91,15 +102,17 @@ class Steps(ABC):
         self.arrays = {n: inputs[n] if shape is None else inputs[n].reshape(shape) for n, shape in found.inputs}
         self.eager: Evaluator | None = None
         if found.asks:
-            from attncc.backends.eager.interpreter import assumed, prepare
-
-            self.eager, _ = prepare(self.program, inputs, self.sizes)
-            assumed(self.eager, self.program)
+            assume(self.program, inputs, found)
 
     @abstractmethod
     def launch(self, step: Fused, spare: torch.Tensor | None = None) -> Mapping[str, torch.Tensor]:
         """The values of a step, one dim an axis, from `arrays`. spare: the array `step.over`, where nothing else needs it: a backend
         may give it back with the value in it."""
+
+    def recipe(self, outputs: Sequence[str]) -> Recipe | None:
+        """Some outputs of a call like this one, which has been made, from tensors in the order of its inputs; None where a backend has no
+        shorter way to them."""
+        return None
 
     def outputs(self) -> dict[str, torch.Tensor]:
         """The asked outputs, stored as the signature says."""

@@ -15,7 +15,7 @@ _C = torch._C
 _TAPES = (_C.DispatchKey.AutogradCPU, _C.DispatchKey.AutogradCUDA)
 _KERNELS = (_C.DispatchKey.CPU, _C.DispatchKey.CUDA)
 _NAMES = ("_dispatch_keys", "_dispatch_tls_local_include_set", "_dispatch_tls_local_exclude_set", "_is_torch_function_mode_enabled")
-_ANSWERS = (
+ANSWERS = (
     all(hasattr(_C, name) for name in _NAMES)
     and all(hasattr(_C.DispatchKeySet, name) for name in ("raw_repr", "from_raw_repr", "highestPriorityTypeId"))
     and hasattr(profiler, "_is_profiler_enabled")
@@ -26,14 +26,19 @@ _ANSWERS = (
 def reached(tensors: Iterable[torch.Tensor]) -> str:
     """What a call reaches first: `tape`, autograd with the kernel below it; `kernel`; or "" for anything else, be it a mode, a
     subclass, a transform, a trace, a profiler, autocast, or memory that is to be read otherwise than it stands there."""
-    if not _ANSWERS or profiler._is_profiler_enabled or _C._is_torch_function_mode_enabled():
+    if not ANSWERS or profiler._is_profiler_enabled or _C._is_torch_function_mode_enabled():
         return ""
     keys = []
     for t in tensors:
         if type(t) is not torch.Tensor and type(t) is not torch.nn.Parameter:
             return ""
         keys.append(_C._dispatch_keys(t).raw_repr())
-    return _first(_C._dispatch_tls_local_include_set().raw_repr(), _C._dispatch_tls_local_exclude_set().raw_repr(), *keys)
+    return _first(*here(), *keys)
+
+
+def here() -> tuple[int, int]:
+    """The dispatch keys that this thread adds to those of tensors, and those that it leaves out."""
+    return _C._dispatch_tls_local_include_set().raw_repr(), _C._dispatch_tls_local_exclude_set().raw_repr()
 
 
 @lru_cache(1024)

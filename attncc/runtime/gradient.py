@@ -7,7 +7,7 @@ and autograd does the rest.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -18,6 +18,7 @@ from ..ir.nodes import Program
 from .backends import Backend, named
 
 Tensors = Mapping[str, torch.Tensor]
+Recipe = Callable[[Sequence[torch.Tensor]], list[torch.Tensor]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,11 @@ class Gradient(Protocol):
         self, inputs: Tensors, saved: Sequence[torch.Tensor], grads: Tensors, needs: Sequence[str]
     ) -> dict[str, torch.Tensor]:
         """Gradients of the inputs named in `needs`, from those of some outputs. A missing entry is zero."""
+        ...
+
+    def again(self, inputs: Tensors, outputs: Sequence[str]) -> Recipe | None:
+        """Some outputs of a forward pass like one that has been made, from tensors in the order of `inputs`; None where more is to be
+        done than to call functions that are known."""
         ...
 
 
@@ -73,6 +79,9 @@ class Recompute:
 
     def forward(self, inputs: Tensors) -> tuple[dict[str, torch.Tensor], list[torch.Tensor]]:
         return self._run(inputs), []
+
+    def again(self, inputs: Tensors, outputs: Sequence[str]) -> Recipe | None:
+        return None
 
     def backward(
         self, inputs: Tensors, saved: Sequence[torch.Tensor], grads: Tensors, needs: Sequence[str]

@@ -13,7 +13,8 @@ import torch
 from ..errors import AttnError, AttnNameError, AttnTypeError, AttnUnsupportedError, Source
 from ..ir.nodes import Program
 from ..ir.sizes import sized_by_data
-from . import graphs, inputs, texts, tuning
+from . import dispatch, graphs, inputs, texts, tuning
+from .again import Again, Recipe, sight
 from .backends import choose as choose_backend
 from .backends import named
 from .declaration import Declaration, Written
@@ -67,6 +68,7 @@ class Op:
         self._entries: dict[Any, Operator] = {}
         self._calls: dict[Any, Facts] = {}
         self._results: dict[tuple[str, ...], Any] = {}
+        self._again = Again()
         self._inputs = self._head.inputs
 
     def __getstate__(self) -> dict[str, Any]:
@@ -164,15 +166,38 @@ class Op:
     def __call__(
         self, *tensors: Any, outputs: Sequence[str] | None = None, backend: str | None = None, **named_tensors: Any
     ) -> Any:
+        seen = None if torch.compiler.is_compiling() else sight(tensors, named_tensors, outputs, backend)
+        if seen is not None and (recipe := self._again.recipes.get(seen)) is not None:
+            return recipe((*tensors, *named_tensors.values()))
         bound = self.bind(tensors, named_tensors)
         transforming = graphs.transforming()
         device = inputs.together(bound, self._head.span).type
-        if outputs is not None and not isinstance(outputs, str | tuple | list):
+        names = outputs if isinstance(outputs, tuple | list) else () if outputs is None else (outputs,)
+        if not all(isinstance(o, str) for o in names):
             raise AttnTypeError(f"outputs are names, found {outputs!r}", self._head.span, 'outputs=("o", "lse")')
         asked = outputs if outputs is None or isinstance(outputs, str) else tuple(outputs)
         if transforming:
             return graphs.apart(self._transformed, bound, asked, backend, device)
-        return self._run(bound, asked, backend, device)
+        found = self._run(bound, asked, backend, device)
+        if seen is not None and not self._measures:
+            self._again.learn(seen, lambda: self._recorded(bound, asked, backend, device))
+        return found
+
+    def _recorded(
+        self, bound: dict[str, torch.Tensor], asked: tuple[str, ...] | str | None, backend: str | None, device: str
+    ) -> Recipe | None:
+        """The recipe of a call that has been made; None where its backend has none, or something is done before kernels are called."""
+        facts = self._checked(
+            tuple(t.dtype for t in bound.values()), tuple((n, t.dim()) for n, t in bound.items()), asked, backend, device
+        )
+        if facts.direct or any(bound[n].dtype != torch.bool for n in facts.truths) or not dispatch.reached(bound.values()):
+            return None
+        made = registered(facts.name).way.again({n: bound[n] for n in facts.inputs}, facts.outputs)
+        if made is None:
+            return None
+        order = [list(bound).index(n) for n in facts.inputs]
+        result = self._results[facts.outputs] if len(facts.outputs) > 1 else lambda only: only
+        return lambda tensors: result(*made([tensors[n] for n in order]))
 
     def _transformed(
         self, bound: dict[str, torch.Tensor], asked: tuple[str, ...] | str | None, backend: str | None, device: str

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -44,15 +45,18 @@ class Compiler:
 
 
 def find() -> Compiler | None:
-    """The compiler that CC names, else gcc, clang or cc; None without one."""
+    """The compiler that CC names, else gcc, clang or cc; None without one. Where there is none of the name in CC, one warning."""
     return _find(os.environ.get("CC", ""), os.environ.get("PATH", ""))
 
 
 @cache
 def _find(named: str, path: str) -> Compiler | None:
-    for command in ([shlex.split(named)] if named.strip() else []) + [["gcc"], ["clang"], ["cc"]]:
+    asked = shlex.split(named)
+    for command in ([asked] if asked else []) + [["gcc"], ["clang"], ["cc"]]:
         found = shutil.which(command[0], path=path)
         if found is not None:
+            if asked and command is not asked:
+                warnings.warn(f"CC={named} names no program here: attncc compiles with {found}", stacklevel=2)
             real = Path(found).resolve()
             state = real.stat()
             return Compiler((found, *command[1:]), f"{real} {state.st_size} {state.st_mtime_ns} {' '.join(command[1:])}")

@@ -77,6 +77,7 @@ class Frame:
         self.narrow: Narrow | None = None
         self.spans: tuple[str, str] | None = None
         self.sure: tuple[str, str] | None = None
+        self.under_way: dict[str, str] = {}
         self.at: dict[str, str] = {}
         self.shown: dict[str, Text] = {}
         self.searched: set[str] = set()

@@ -123,10 +123,11 @@ class Lanes(Memory):
         if all(self.bare(stmt) for stmt in rows.stmts):
             self._reductions(rows, stored)
             return
-        later = [s for s in rows.stmts if self.waits(s, rows, stored)]
-        rows = Rows(rows.dim, [s for s in rows.stmts if s not in later])
+        self.under_way = {s.out: self.names.fresh("some") for s in rows.stmts if isinstance(s, Reduce) and self.waits(s, rows)}
         for stmt in rows.stmts:
-            if isinstance(stmt, Reduce):
+            if isinstance(stmt, Reduce) and stmt.out in self.under_way:
+                self.line(f"struct under_way {self.under_way[stmt.out]} = under_way({self.start(stmt)});")
+            elif isinstance(stmt, Reduce):
                 value = self.values[stmt.out]
                 self.line(f"{type_of(value)} {self.names.of('value', stmt.out)} = {self.start(stmt)};")
         begin, end = self.span(rows.dim)
@@ -151,21 +152,21 @@ class Lanes(Memory):
                 elif name:
                     self.homes.pop(name)
             else:
+                if some := self.under_way.pop(name, ""):
+                    self.line(f"const vreal {self.names.of('value', name)} = {self._function(stmt)}_done({some});")
                 self._reduced(stmt, stored)
-        if later:
-            self._reductions(Rows(rows.dim, later), stored)
 
-    def waits(self, stmt: Stmt, rows: Rows, stored: dict[str, bool]) -> bool:
-        """Whether a reduction is better taken from stored numbers, after the loop that works them out. In the loop each step waits for the
-        one before, for longer than a few operations beside it take; what a function takes hides that."""
-        if not isinstance(stmt, Reduce) or not stored.get(stmt.tile, False) or self.values[stmt.tile].kind != "float":
-            return False
+    def waits(self, stmt: Reduce, rows: Rows) -> bool:
+        """Whether several steps of a reduction are better under way. Each waits for the one before, for longer than a few operations beside
+        it take; what a function takes hides that."""
         parts = [e for s in rows.stmts for x in expressions(s) for e in walk(x)]
         long = any(isinstance(e, Apply) and e.op in VECTOR_FUNCTIONS - _SHORT for e in parts)
-        return not long and len(self.values[stmt.tile].dims) == 2 and self.stored_homes[stmt.tile].form == "array"
+        return not long and self.values[stmt.out].kind == "float"
 
     def _loop(self, dim: str, stmts: Sequence[Stmt], head: str, stored: dict[str, bool]) -> None:
         """Statements in a loop over rows."""
+        if any(isinstance(s, Reduce) and s.out in self.under_way for s in stmts):
+            self.line('_Pragma("GCC unroll 4")')
         with self.inside(), self.block(f"for ({head})"):
             self.at[dim] = "x"
             self.show([x for s in stmts for x in expressions(s)], dim, vector=False)
@@ -240,11 +241,14 @@ class Lanes(Memory):
     def _reduction(self, stmt: Reduce, begin: str, end: str) -> str:
         """A bare reduction of some rows."""
         home = self.homes[stmt.tile]
-        weak = stmt.op != "sum" and stmt.out in self.ready.online
-        name = {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
         step = home.steps[stmt.over]
         start, count = (f" + {begin} * {step}", f"{end} - {begin}") if begin != "0" else ("", end)
-        return f"{name}({home.code} + {self.lane_at}{start}, {step}, {count})"
+        return f"{self._function(stmt)}({home.code} + {self.lane_at}{start}, {step}, {count})"
+
+    def _function(self, stmt: Reduce) -> str:
+        """The function of vector.h that takes all rows of a reduction."""
+        weak = stmt.op != "sum" and stmt.out in self.ready.online
+        return {"max": "greatest_row", "min": "least_row"}[stmt.op] if weak else f"{stmt.op}_row"
 
     def _reduced(self, stmt: Reduce, stored: dict[str, bool]) -> None:
         """The result of a reduction is known by its name."""
@@ -262,7 +266,9 @@ class Lanes(Memory):
     def _join(self, stmt: Reduce, code: str) -> None:
         """More of what a reduction sums, or takes an extreme of."""
         name, value = self.names.of("value", stmt.out), self.values[stmt.out]
-        if stmt.op == "sum":
+        if some := self.under_way.get(stmt.out):
+            self.line(f"{some} = {self._function(stmt)}_next({some}, {code});")
+        elif stmt.op == "sum":
             self.line(f"{name} += {code};")
         elif value.kind != "float":
             self.line(f"{name} = i{stmt.op}imum({name}, {code});")

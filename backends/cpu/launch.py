@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from attncc.backends.lists import listed
@@ -44,11 +45,11 @@ class Launch:
         bands = program.bands
         self.banded = [(a.name, a.axes.index(bands.axis), sizes[bands.over]) for a in program.args if bands and a.role == "sum"]
         self.pointers = ctypes.c_void_p * len(self.order)
-        self.strides: tuple[list[tuple[int, ...]], ctypes.Array[ctypes.c_long]] = ([], _longs([]))
+        self.strides: tuple[list[tuple[int, ...]], ctypes.Array[ctypes.c_long]] = ([], longs([]))
         self.rest = (
-            _longs([sizes[a] for a in kernel.sizes]),
+            longs([sizes[a] for a in kernel.sizes]),
             (ctypes.c_double * len(program.scalars))(*(number(s.expr, sizes) for s in program.scalars)),
-            _longs([boxes[a] for a in kernel.boxes]),
+            longs([boxes[a] for a in kernel.boxes]),
         )
 
     def __call__(self, arrays: Tensors, made: dict[str, torch.Tensor]) -> None:
@@ -70,20 +71,18 @@ class Launch:
         steps = [t.stride() for t in tensors]
         known, strides = self.strides
         if steps != known:
-            strides = _longs([s for array in steps for s in array])
+            strides = longs([s for array in steps for s in array])
             self.strides = steps, strides
-        failed = self.function(
-            self.pointers(*[t.data_ptr() for t in tensors]),
-            strides,
-            *self.rest,
-            ctypes.c_long(threads.allowed()),
-            ctypes.c_void_p(threads.start()),
-        )
-        if failed:
-            raise MemoryError(f"no memory for the tiles of {self.name}")
+        called(self.name, self.function, self.pointers(*[t.data_ptr() for t in tensors]), strides, *self.rest)
         for name, at, size in self.banded:
             made[name] = made[name].flatten(at, at + 1).narrow(at, 0, size)
 
 
-def _longs(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_long]:
+def longs(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_long]:
     return (ctypes.c_long * len(numbers))(*numbers)
+
+
+def called(name: str, function: Callable[..., int], *arguments: Any) -> None:
+    """Call a kernel on as many threads as it may use. Raises MemoryError."""
+    if function(*arguments, ctypes.c_long(threads.allowed()), ctypes.c_void_p(threads.start())):
+        raise MemoryError(f"no memory for the tiles of {name}")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from attncc.backends.plans import plan
-from attncc.backends.steps import Fit, Steps
+from attncc.backends.steps import Fit, Recipe, Steps, assume
 
 from attncc.ir.nodes import Program
 from attncc.kept import kept
@@ -20,9 +21,11 @@ from attncc.schedules.steps import Fused, Plan
 from attncc.tile.nodes import Program as Tiles
 
 from . import boxes
+from .caches import caches
 from .launch import Launch
 from .library import load
 from .printed import Kernel, Module
+from .recipe import recorded
 
 Tensors = Mapping[str, torch.Tensor]
 Choose = Callable[[Tiles, Mapping[str, int], int], dict[str, int]]
@@ -58,7 +61,9 @@ class Runner:
         if key not in self._loaded:
             then = self.meanwhile
             meanwhile = (lambda: then(sizes, dtype)) if then is not None else None
-            self._loaded[key] = Loaded(module_of(self.plan, programs, features, dtype), self.program.name, self.choose, meanwhile)
+            self._loaded[key] = Loaded(
+                module_of(self.plan, programs, features, dtype), self.program.name, dtype, self.choose, meanwhile
+            )
         return self._loaded[key]
 
     @staticmethod
@@ -76,43 +81,47 @@ class Runner:
         loaded, found, made = self.loaded(sizes, dtype), dict(sizes), []
         for program in (*step.definitions, *self.chosen(step, sizes)):
             found |= boxes.dealt(program, found)
-            made.append(loaded.launch(program, found, dtype))
+            made.append(loaded.launch(program, found))
         return tuple(made)
 
 
 class Loaded:
-    """A module and its library."""
+    """A module and its library. dtype: the element type."""
 
-    def __init__(self, module: Module, title: str, choose: Choose, meanwhile: Callable[[], None] | None = None) -> None:
-        self.module, self.choose = module, choose
+    def __init__(
+        self, module: Module, title: str, dtype: torch.dtype, choose: Choose, meanwhile: Callable[[], None] | None = None
+    ) -> None:
+        self.module, self.dtype, self.choose = module, dtype, choose
+        self.acc = torch.float64 if dtype == torch.float64 else torch.float32
         self.library = load(module.text, title, meanwhile)
         self.strip = ctypes.c_long.in_dll(self.library, "attncc_strip").value
-        if choose is boxes.choose and ctypes.c_int.in_dll(self.library, "attncc_matrix_unit").value:
-            self.choose = boxes.for_matrix_unit
+        self.about: tuple[object, ...] | None = None
+        if choose is boxes.choose:
+            unit = boxes.MATRIX if ctypes.c_int.in_dll(self.library, "attncc_matrix_unit").value else boxes.VECTORS
+            self.choose = partial(boxes.choose, unit=unit, number=self.acc.itemsize)
+            self.about = (unit, self.acc, self.strip, boxes.processors(), caches())
         self._chosen: dict[tuple[str, tuple[int, ...]], dict[str, int]] = {}
 
-    def launch(self, program: Tiles, sizes: Mapping[str, int], dtype: torch.dtype) -> Launch:
+    def launch(self, program: Tiles, sizes: Mapping[str, int]) -> Launch:
         """One of its kernels, for the sizes of a call."""
         kernel = self.module.kernels[program.name]
-        acc = torch.float64 if dtype == torch.float64 else torch.float32
-        return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), dtype, acc)
+        return Launch(self.library, kernel, program, sizes, self._boxes(kernel, sizes), self.dtype, self.acc)
 
     def _boxes(self, kernel: Kernel, sizes: Mapping[str, int]) -> Mapping[str, int]:
-        """Tile sizes, chosen once for lengths of keys that are nearly alike: they grow by one at every step of decoding."""
+        """Tile sizes, chosen once for lengths that are nearly alike: keys grow by one at every step of decoding."""
         program = kernel.program
-        loops = {a: _coarse(sizes[a]) for d in program.dims if not d.whole and d.name != program.owner for a in d.axes}
-        near = {**sizes, **loops}
+        lengths = {d.axes[0]: _coarse(sizes[d.axes[0]]) for d in program.dims if not d.whole and len(d.axes) == 1}
+        near = {**sizes, **lengths}
         key = (kernel.name, tuple(near[a] for a in (*program.grid, *(a for d in program.dims for a in d.axes))))
         if key not in self._chosen:
             self._chosen[key] = self._choice(program, near)
-        return {a: min(n, max(sizes[a], 1)) if a in loops else n for a, n in self._chosen[key].items()}
+        return {a: min(n, max(sizes[a], 1)) for a, n in self._chosen[key].items()}
 
     def _choice(self, program: Tiles, sizes: Mapping[str, int]) -> dict[str, int]:
         """Tile sizes. Where they are boxes of several axes, many are compared: what was found is kept."""
-        unit = {boxes.choose: "vectors", boxes.for_matrix_unit: "matrix"}.get(self.choose)
-        if unit is None or program.kind == "grouped" or all(len(d.axes) == 1 for d in program.dims):
+        if self.about is None or program.kind == "grouped" or all(len(d.axes) == 1 for d in program.dims):
             return self.choose(program, sizes, self.strip)
-        about = ["boxes", unit, self.strip, boxes.processors(), repr(sorted(sizes.items())), repr(program)]
+        about = ["boxes", *self.about, repr(sorted(sizes.items())), repr(program)]
         return kept(dict, about, lambda: self.choose(program, sizes, self.strip))
 
 
@@ -139,6 +148,29 @@ class Run(Steps):
         return made
 
 
+    def recipe(self, outputs: Sequence[str]) -> Recipe | None:
+        """That of kernels alone, whose arrays are the values that the plan names."""
+        steps = [s for s in self.plan.steps if isinstance(s, Fused) and not s.before and not s.after]
+        ready = [self.fit.ready.get((id(s), self.dtype), ()) for s in steps]
+        if len(steps) < len(self.plan.steps) or not all(ready):
+            return None
+        launches: list[Launch] = [one for some in ready for one in some]
+        axes = {a.name: a.axes for one in launches for a in one.program.args if a.role != "in"}
+        if any(len(axes[v.name]) != len(v.axes) for s in steps for v in s.values):  # shares are summed up
+            return None
+        stored = {o.name: o for o in self.fit.outputs}
+        made = recorded(self.inputs, self.arrays, launches, [stored[o] for o in outputs], self.dtype)
+        if made is None or not self.fit.asks:
+            return made
+        names, program, known = tuple(self.inputs), self.program, self.fit
+
+        def run(tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+            assume(program, dict(zip(names, tensors, strict=True)), known)
+            return made(tensors)
+
+        return run
+
+
 def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int], dtype: torch.dtype) -> Module:
     """The generated library of some kernels of a plan."""
     element, title = str(dtype).removeprefix("torch."), plan.program.name
@@ -154,7 +186,7 @@ def module_of(plan: Plan, programs: Sequence[Tiles], features: Mapping[str, int]
 
 def _coarse(length: int) -> int:
     """A length at least as long, one of sixteen between two powers of two."""
-    step = 1 << max(0, length.bit_length() - 5) if length > 512 else 1
+    step = 1 << max(0, length.bit_length() - 5)
     return -(-length // step) * step
 
 

@@ -6,7 +6,7 @@ come from autograd, definitions with their own vjp included.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -70,13 +70,17 @@ def needed(nodes: Sequence[Node], values: set[str]) -> list[Node]:
     return out[::-1]
 
 
-def prepare(program: Program, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int]) -> tuple[Evaluator, torch.dtype]:
-    """An evaluator that holds the inputs split into axes, and the dtype of float results."""
+def prepare(
+    program: Program, inputs: Mapping[str, torch.Tensor], sizes: Mapping[str, int], names: Collection[str] | None = None
+) -> tuple[Evaluator, torch.dtype]:
+    """An evaluator that holds the inputs split into axes, or those of some names, and the dtype of float results."""
     dtype, device = fitting(program, inputs)
     acc = torch.float64 if dtype == torch.float64 else torch.float32
     ev = Evaluator(sizes, acc, device)
     kinds = {"float": acc, "int": torch.int64, "bool": torch.bool}
     for tensor in program.inputs:
+        if names is not None and tensor.name not in names:
+            continue
         axes = tuple(a for d in tensor.dims for a in d)
         t = inputs[tensor.name].to(kinds[tensor.kind])
         ev.values[tensor.name] = Named(t.reshape([sizes[a] for a in axes]), axes)

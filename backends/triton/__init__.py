@@ -3,6 +3,7 @@ CPU.
 
     frame, memory, walks, kernel     a tile program -> a kernel's text
     style                            choices of a configuration that change the text
+    whole                            the form for lengths that fill their tiles
     balance, turns                   how long tiles take, and which tile of which head a program takes
     expressions, intrinsics          pointwise operations
     host, launch, module             what runs around kernels, and the whole module

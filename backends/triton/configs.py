@@ -24,8 +24,8 @@ class Config:
     taking them as arguments: fewer instructions a load, a little work at the start of a program. Legal where `described` is.
     rest: stages of the loops over partial tiles, 0 as in the other loops; 1 takes fewer registers. Legal everywhere.
     special: warps of a second form of the kernel, with one warp-specialized loop, which the launcher takes where the lengths fill
-    their tiles; 0: no such form. Legal with `described` for programs without a mask (others ignore it) on cuda:90; compilers
-    refuse many.
+    their tiles; 0: no such form. Legal with `described` for programs without a mask whose loop reads all its tiles by descriptor
+    (others ignore it) on cuda:90; compilers refuse many. An owner's tile is cut in two: fewer than 128 positions are computed twice.
     stored: results are written through tensor descriptors, by the copy unit: no address a thread and no test at the array's edge.
     Legal with descriptors, for results that are boxes of rows whose lengths are multiples of 16 bytes (others ignore it).
     order: which tile comes when. 0: tiles of a head one after the other, so that its keys are read again from cache. 1: the same,

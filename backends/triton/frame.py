@@ -14,6 +14,7 @@ from .expressions import Printer
 from .intrinsics import FUNCTIONS
 from .names import Names
 from .style import Style, partial_sums
+from .whole import only_bounds, results, tiles_read, vectors
 
 PLAIN = Style()
 
@@ -93,16 +94,26 @@ class Frame:
     such an axis is cut into tiles here (`known`). described: args that tensor descriptors read; stored: those that they write;
     hosted: all that come as descriptors. far: (arg, axis) where a position times a stride is 32 bits wide unless `WIDE`.
     persistent: programs an SM, each of which takes several tiles. backwards: from the last tile on. here: names of pointers that
-    stand at the grid position, where those are no parameters."""
+    stand at the grid position, where those are no parameters. whole: the parts of a program that has a form for lengths that fill
+    their tiles; more: what descriptors read in that form beside the others, all that its loops and what comes before them load; late:
+    results whose addresses, or descriptors, are made after the loops; in_whole: that form is being printed."""
 
     def __init__(self, program: Program, features: dict[str, int], name: str, style: Style = PLAIN) -> None:
         self.program, self.name, self.style = program, name, style
-        self.described = describable(program) if style.descriptors else ()
-        if style.descriptors == "inside" and not style.special:  # warp specialization takes loads by descriptor alone
-            self.described = tuple(a for a in self.described if _in_loops(program, a))
-        self.described = tuple(a for a in self.described if _aligned(program, a, features))
+        self.whole = only_bounds(program) if style.special else None
+        self.late = results(program, self.whole) if self.whole is not None else ()
+        self.in_whole = False
+        boxes = tuple(a for a in describable(program) if _aligned(program, a, features)) if style.descriptors else ()
+        inside = style.descriptors == "inside"
+        self.described = tuple(a for a in boxes if not inside or _in_loops(program, a))
         self.stored = storable(program, features) if style.stored else ()
-        self.hosted = (*(self.described if style.descriptors == "host" else ()), *self.stored)
+        self.more: tuple[str, ...] = ()
+        if self.whole is not None:
+            self.more = (*(a for a in boxes if a not in self.described), *vectors(program, self.whole))
+            if style.descriptors and not tiles_read(self.whole) <= {*self.described, *self.more}:
+                self.whole, self.late, self.more = None, (), ()
+        hosted = [a for a in self.stored if a not in self.late]
+        self.hosted = (*(() if inside else self.described), *hosted)
         self.persistent = style.persistent if not (program.shares or style.special) else 0
         self.here: dict[str, str] = {}
         self.grid = tuple(a for a in program.grid if a not in program.ones)
@@ -135,7 +146,10 @@ class Frame:
         for arg in program.args:
             if arg.name not in self.hosted:
                 self.names.of("pointer", arg.name, f"{arg.name}_ptr")
-        for described in (*self.described, *self.stored):
+        for described in (*self.described, *self.stored, *self.more):
+            if self.is_vector(described):
+                self.names.of("descriptor", described, f"{described}_desc")
+                continue
             for number in range(len(self.chunks(self.feature_of(described)))):
                 tag = f"_{number}" if self.many(self.feature_of(described)) else ""
                 self.names.of("descriptor", f"{described} {number}", f"{described}_desc{tag}")
@@ -195,7 +209,17 @@ class Frame:
         """What reads, writes or adds to an arg."""
         return next(s for s in statements(self.program.body) if isinstance(s, Load | Store) and s.arg == arg)
 
+    def by_descriptor(self, arg: str) -> bool:
+        """Whether a descriptor reads an arg, or adds to it, where the printer is."""
+        return arg in self.described or (self.in_whole and arg in self.more)
+
+    def is_vector(self, arg: str) -> bool:
+        """Whether what reads an arg has no feature dim."""
+        return len(self.box_of(arg).dims) == 1
+
     def descriptor(self, arg: str) -> str:
+        if self.is_vector(arg):
+            return self.names.of("descriptor", arg)
         return self.names.of("descriptor", f"{arg} {self.chunk[self.feature_of(arg)]}")
 
     def stride(self, arg: str, axis: str) -> str:

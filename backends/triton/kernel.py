@@ -31,9 +31,10 @@ from attncc.tile.nodes import (
 )
 
 from .frame import PLAIN
-from .style import LANES, Style, only_bounds, part_of
+from .style import LANES, Style, part_of
 from .turns import persistent_lines, turn_lines
-from .walks import Walks, same_everywhere
+from .walks import Walks
+from .whole import Whole, same_everywhere
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Kernel:
     """The text of a kernel, what its caller passes in order (arrays, strides, sizes of axes, scalars), its tile parameters by axis, and
     the functions it calls. An array is passed as descriptors, or as a pointer with strides. pointers, strides, size_names,
     scalar_names: what the parameters are called. far: (array, axis) whose offsets are 64 bits wide where the parameter `WIDE` says so;
-    empty without that parameter. made: arrays that the kernel makes descriptors of. whole: axes whose tiles must all be full for the
-    form that `WHOLE` asks for. persistent: programs an SM, where one takes several tiles; else 0."""
+    empty without that parameter. made: arrays of the caller that the kernel makes descriptors of. makes: whether it makes any
+    descriptors. whole: axes whose tiles must all be full for the form that `WHOLE` asks for. more: arrays that this form makes
+    descriptors of beside `made`. persistent: programs an SM, where one takes several tiles; else 0."""
 
     name: str
     text: str
@@ -61,6 +63,8 @@ class Kernel:
     far: tuple[tuple[str, str], ...] = ()
     made: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    makes: bool = False
     persistent: int = 0
 
 
@@ -84,19 +88,16 @@ class KernelPrinter(Walks):
     """Statements of one program."""
 
     parts: set[str]
-    whole: tuple[TileLoop, TileLoop] | None
 
     def kernel(self) -> Kernel:
         self._owner()
         last = max((n for n, s in enumerate(self.program.body) if isinstance(s, TileLoop)), default=-1) + 1
         sets = (s for s in statements(self.program.body[:last]) if isinstance(s, Set) and s.acc in self.partial)
         self.parts = {part_of(s) for s in sets}
-        self.whole = only_bounds(self.program) if self.style.special else None
         if self.whole is not None:
-            full, rest = self.whole
-            before = tuple(s for s in self.program.body[:last] if s not in self.whole)
-            self.body(before)
-            self._forms(full, rest)
+            self._forms(self.whole)
+            self.lines += self.moves
+            last = len(self.program.body) - len(self.whole.after)
         else:
             self.body(self.program.body[:last])
         self._end_partial()
@@ -145,8 +146,10 @@ class KernelPrinter(Walks):
             tile_names={a: self.tile(a) for a in tiles},
             used=frozenset(self.printer.used),
             far=tuple(self.far),
-            whole=self.program.dim(self.whole[0].dim).axes if self.whole else (),
+            whole=self.program.dim(self.whole.full.dim).axes if self.whole else (),
+            more=self.more,
             made=tuple(a for a in self.described if a not in self.hosted),
+            makes=bool({*self.described, *self.stored, *self.more} - {*self.hosted}),
             persistent=self.persistent,
         )
 
@@ -312,21 +315,23 @@ class KernelPrinter(Walks):
             kept = f"{name} * {self.printer.text(before.args[1], (self.owner.name, ''))}"
         self.line(f"{name} = {kept} + {self.value(part)}")
 
-    def _forms(self, full: TileLoop, rest: TileLoop) -> None:
-        """The loops twice: for lengths that fill their tiles, and for any. The first one, which is warp-specialized, has no sums by
-        column: not every Triton compiles them there."""
+    def _forms(self, whole: Whole) -> None:
+        """What comes up to the end of the loops, twice: for lengths that fill their tiles, and for any. The first one, whose warps are
+        specialized, takes all loads by descriptor and has no sums by column: not every Triton compiles them there."""
         self.line("if WHOLE:  # every tile is full")
         self.depth += 1
         kept = self.partial, self.parts
-        for name in self.partial:  # they start as 0
-            self.line(f"{self.value(name)} = tl.zeros([{self.extent(self.owner)}], tl.float32)")
         self.partial, self.parts = {}, set()
-        self.loop(full, ", warp_specialize=True")
+        self.in_whole = True
+        self.each_descriptor(self.more, self.line)
+        self.body(whole.before)
+        self.loop(whole.full, ", warp_specialize=True", whole.over)
+        self.in_whole = False
         self.partial, self.parts = kept
         self.depth -= 1
         self.line("else:")
         self.depth += 1
-        self.body((full, rest))
+        self.body((*whole.before, *whole.loops))
         self._end_partial()
         self.depth -= 1
 

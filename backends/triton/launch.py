@@ -51,7 +51,7 @@ class _Launch:
                     self.made[arg.name] = arg
         self.names = Names(
             {name, "dtype", "device", "element", "CONFIG", "COMPILED", *(k.name for k in kernels)}
-            | {"computed", "promoted", "described", "scratch", "far", "processors"}
+            | {"computed", "promoted", "described", "describable", "scratch", "far", "processors"}
         )
         for arg in (*self.inputs.values(), *self.made.values()):
             self.names.of("array", arg.name)
@@ -198,7 +198,7 @@ class _Launch:
         for made in kernel.made:
             array = self.names.of("array", made)
             making.append(f"        {array} = described({array})")
-        if kernel.made:
+        if kernel.makes:
             making.append("        triton.set_allocator(scratch)")
         for d in kernel.descriptors:
             array = self.names.of("array", d.arg)
@@ -213,9 +213,13 @@ class _Launch:
         numbers = [self._size(a) for a in kernel.sizes] + [self.names.of("scalar " + kernel.name, s) for s in kernel.scalars]
         lines += ["    if programs > 0:", *making]
         if kernel.whole:
-            full = " and ".join(f'{self._size(a)} % {config}["{kernel.tile_names[a]}"] == 0' for a in kernel.whole)
             chosen = self.names.of("config", kernel.name, "config")
-            lines.append(f'        {chosen} = CONFIG["{whole_name(kernel.name)}"] if {full} else {config}')
+            tests = [f'{self._size(a)} % {chosen}["{kernel.tile_names[a]}"] == 0' for a in kernel.whole]
+            if kernel.more:
+                tests.append(f"describable({', '.join(self.names.of('array', a) for a in kernel.more)})")
+            lines.append(f"        {chosen} = {config}")
+            lines.append(f"        if {' and '.join(tests)}:")
+            lines.append(f'            {chosen} = CONFIG["{whole_name(kernel.name)}"]')
             config = chosen
         lines.append(f'        COMPILED["{kernel.name}"] = {kernel.name}[(programs,)](')
         for group in (arrays, strides, numbers):

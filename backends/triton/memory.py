@@ -3,7 +3,7 @@ vector: 32-bit positions (64-bit ones where the caller says `WIDE`), which the c
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterable
 
 from attncc.ir.expr import Apply, Const, Expr, Index
 from attncc.tile.nodes import Arg, Load, Store, statements
@@ -16,11 +16,12 @@ class Memory(Frame):
     """Addresses of boxes and gathers."""
 
     moved: dict[str, tuple[str, ...]]
+    moves: list[str]
     boxes: dict[tuple[str, tuple[str, ...], tuple[Expr, ...], tuple[int, ...]], str]
 
     def move_pointers(self) -> None:
-        """Pointers moved to the grid position, once, for args that are read there alone."""
-        self.moved, self.boxes = {}, {}
+        """Pointers moved to the grid position, once, for args that are read there alone. `moves`: those that wait for the loops' end."""
+        self.moved, self.boxes, self.moves = {}, {}, []
         for arg in self.program.args:
             if arg.name in self.hosted:
                 continue
@@ -38,22 +39,23 @@ class Memory(Frame):
                     self.here[arg.name] = self.names.fresh(f"{arg.name}_here")
                     self.prologue.append(f"    {self.here[arg.name]} = {self.parameter(arg.name)} + {' + '.join(parts)}")
                 else:
-                    self.prologue.append(f"    {self.pointer(arg.name)} += {' + '.join(parts)}")
+                    lines = self.moves if arg.name in self.late else self.prologue
+                    lines.append(f"    {self.pointer(arg.name)} += {' + '.join(parts)}")
 
     def load(self, stmt: Load) -> None:
         self.dims[stmt.out] = stmt.dims
         arg = self.program.arg(stmt.arg)
 
         def one() -> None:
-            if arg.name in self.described:
-                self.line(f"{self.value(stmt.out)} = {self._described(stmt)}")
+            cast = ".to(tl.float32)" if arg.kind == "float" and not stmt.own else ""
+            if self.by_descriptor(arg.name):
+                self.line(f"{self.value(stmt.out)} = {self._described(stmt)}{cast}")
                 return
             address, masks = self._address(arg, stmt.index, stmt.dims, stmt.fill is not None)
             fill = "0.0" if arg.kind == "float" else "0"
             if stmt.fill is not None:
                 fill = self.printer.text(stmt.fill, stmt.dims)
             test = f", mask={' & '.join(masks)}, other={fill}" if masks else ""
-            cast = ".to(tl.float32)" if arg.kind == "float" and not stmt.own else ""
             if any(arg.name in (made.tiles, made.counts) for made in self.program.lists):
                 cast = ".to(tl.int32)"
             elif arg.kind == "int" and not stmt.dims:
@@ -66,7 +68,7 @@ class Memory(Frame):
         """A load by descriptor: positions outside the array read 0."""
         at = self.corner(stmt)
         text = f"{self.descriptor(stmt.arg)}.load([{', '.join(at)}])"
-        return text if len(at) == 2 else f"{text}.reshape({self.shape(stmt.dims)})"
+        return text if len(at) == len(stmt.dims) else f"{text}.reshape({self.shape(stmt.dims)})"
 
     def corner(self, stmt: Load | Store) -> list[str]:
         """Where in an array the box of a descriptor starts."""
@@ -88,24 +90,27 @@ class Memory(Frame):
         load = self.box_of(arg)
         moved = self.moved.get(arg, ())
         axes = [x.axis for a, x in zip(self.program.arg(arg).axes, load.index, strict=True) if isinstance(x, Index) and a not in moved]
-        width = self.chunks(load.dims[1])[self.chunk[load.dims[1]]].width
-        return [str(width) if a == load.dims[1] else self.tile(a) if a in self.tiled else "1" for a in axes]
+        widths = {d: str(self.chunks(d)[self.chunk[d]].width) for d in load.dims if d in self.features}
+        return [widths.get(a) or (self.tile(a) if a in self.tiled else "1") for a in axes]
 
     def make_descriptors(self) -> None:
         """Descriptors from pointers that are at the grid position."""
-        for arg in self.described:
-            if arg not in self.hosted:
-                self.each((self.feature_of(arg),), partial(self._make_descriptor, arg))
+        self.each_descriptor([a for a in self.described if a not in self.hosted], lambda line: self.prologue.append(f"    {line}"))
+        self.each_descriptor([a for a in self.stored if a not in self.hosted], lambda line: self.moves.append(f"    {line}"))
 
-    def _make_descriptor(self, arg: str) -> None:
+    def each_descriptor(self, args: Iterable[str], put: Callable[[str], None]) -> None:
+        """The statements that make descriptors of args from their pointers."""
+        for arg in args:
+            self.each(self.box_of(arg).dims[1:], lambda: put(self._made(arg)))  # noqa: B023  (called before the loop goes on)
+
+    def _made(self, arg: str) -> str:
         load = self.box_of(arg)
         axes = [a for a in self.program.arg(arg).axes if a not in self.moved[arg]]
         at = dict(zip(self.program.arg(arg).axes, load.index, strict=True))
         sizes = ", ".join(self.size(x.axis) for a in axes if isinstance(x := at[a], Index))
         strides = ", ".join([*(self.stride(arg, a) for a in axes[:-1]), "1"])
         block = ", ".join(self.block(arg))
-        made = f"tl.make_tensor_descriptor({self.pointer(arg)}, [{sizes}], [{strides}], [{block}])"
-        self.prologue.append(f"    {self.descriptor(arg)} = {made}")
+        return f"{self.descriptor(arg)} = tl.make_tensor_descriptor({self.pointer(arg)}, [{sizes}], [{strides}], [{block}])"
 
     def store(self, stmt: Store) -> None:
         arg = self.program.arg(stmt.arg)
@@ -215,11 +220,13 @@ class Memory(Frame):
         return f"tl.cast({text}, tl.int64)"
 
     def _box(self, arg: Arg, index: tuple[Expr, ...], dims: tuple[str, ...], text: str) -> str:
-        """Offsets inside a tile under a name, computed once before the loops."""
+        """Offsets inside a tile under a name, computed once before the loops; for `late` results after them: warps that
+        are specialized and compute have no registers to spare."""
         features = [d for d in dims if d in self.features]
         key = (arg.name, dims, index, tuple(self.chunk[d] for d in features))
         if key not in self.boxes:
             tag = "".join(f"_{self.chunk[d]}" for d in features if self.many(d))
             self.boxes[key] = self.names.fresh(f"{arg.name}_box{tag}")
-            self.offsets.append(f"    {self.boxes[key]} = {text}")
+            lines = self.lines if arg.name in self.late else self.offsets
+            lines.append(f"    {self.boxes[key]} = {text}")
         return self.boxes[key]

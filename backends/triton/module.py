@@ -40,9 +40,14 @@ def described(tensor):
     An empty one, which no loop reads, becomes one of zeros."""
     if not tensor.numel():
         return tensor.new_zeros([max(size, 1) for size in tensor.shape])
-    steps = [stride * tensor.element_size() for stride in tensor.stride()]
-    fits = steps[-1] == tensor.element_size() and all(s > 0 and s % 16 == 0 for s in steps[:-1]) and tensor.data_ptr() % 16 == 0
-    return tensor if fits else tensor.contiguous()
+    return tensor if describable(tensor) else tensor.clone(memory_format=torch.contiguous_format)
+'''
+
+_DESCRIBABLE = '''
+def describable(*tensors):
+    """Whether tensor descriptors can read these: the last stride is 1, the others and the start are multiples of 16 bytes."""
+    steps = [(t.data_ptr() or 16, *(s * t.element_size() for s in t.stride()[:-1])) for t in tensors]
+    return all(t.stride(-1) == 1 for t in tensors) and all(n > 0 and n % 16 == 0 for step in steps for n in step)
 '''
 
 
@@ -133,8 +138,8 @@ def print_module(
         *(kernel.text for kernel in kernels),
         _PROMOTED.strip() + "\n",
         _COMPUTED.strip() + "\n",
-        *([_DESCRIBED.strip() + "\n"] if any(k.descriptors or k.made for k in kernels) else []),
-        *([_SCRATCH.strip() + "\n"] if any(k.made for k in kernels) else []),
+        *([_DESCRIBABLE.strip() + "\n", _DESCRIBED.strip() + "\n"] if any(k.descriptors or k.makes for k in kernels) else []),
+        *([_SCRATCH.strip() + "\n"] if any(k.makes for k in kernels) else []),
         *([_FAR.strip() + "\n"] if any(k.far for k in kernels) else []),
         *([_PROCESSORS.strip() + "\n"] if any(k.persistent for k in kernels) else []),
         *(launch.text for launch in launches),

@@ -2,7 +2,8 @@
 
 A few likely configurations are compiled first, then those that differ from the best in one choice, until none is better or the
 number of compiles is used up. What changes little beside registers (how results are stored, programs that take several tiles, a
-warp-specialized form for full tiles) is then tried for the best few alone; the order of tiles needs no compiler (`balance`).
+warp-specialized form for full tiles) is then tried for the best few alone, and once more what differs from the best of those in one
+choice; the order of tiles needs no compiler (`balance`).
 Spills lose to no spills; then the model's clocks a score element decide, then, among those within `NEAR` of the best, instruction
 slots. The same program, target and Triton give the same result: ties are broken by registers and the configuration itself, and
 what took too long counts as refused. Results are kept in attncc's disk cache.
@@ -32,11 +33,10 @@ from .machine.mix import mixes
 from .machine.model import GROUP_WARPS
 from .module import Group, Module, print_module
 from .space import Setting, allowed, exposed, floor_registers, moved_bytes, neighbours, ordered, overhang
-from .style import only_bounds
 from .traits import Traits, loops_of, traits
-from .walks import same_everywhere
+from .whole import only_bounds, same_everywhere
 
-VERSION = 5
+VERSION = 6
 """Changes when the search or the model would choose otherwise."""
 
 NEAR = 1.03
@@ -146,11 +146,16 @@ def flops_per_pair(program: Program, features: Mapping[str, int]) -> float | Non
 
 
 def model(made: Compiled, program: Program, features: Mapping[str, int], setting: Setting, config: Config) -> Report:
-    """The model of a compiled kernel, its score elements and its traffic known from the program."""
+    """The model of a compiled kernel, its score elements and its traffic known from the program. Products that several groups of
+    warps repeat, where a tile is too small to be cut, are no elements of their own."""
     of = traits(program, dict(features))
     traffic = moved_bytes(of, config, setting) if of is not None else 0.0
-    pairs = config.owner * config.loop if of is not None and setting.multiplied else None
-    return analyse(made, flops_per_element=flops_per_pair(program, features), elements=pairs, cached_per_element=traffic)
+    pairs = config.owner * config.loop
+    report = analyse(made, flops_per_element=flops_per_pair(program, features), cached_per_element=traffic)
+    known = not setting.multiplied and (report.steady is None or (report.steady.elements or 0) <= pairs)
+    if of is None or known:
+        return report
+    return analyse(made, elements=pairs, cached_per_element=traffic)
 
 
 def rank(report: Report, of: Traits, config: Config, setting: Setting, found: tuple[int, ...] = ()) -> tuple[float, ...]:
@@ -208,8 +213,7 @@ def search(
         if heard is not None:
             heard(len(tried), config, tried[config])
 
-    stages = 1 if setting.multiplied else 2
-    likely = [c for c in ordered(program, sizes, setting) if c.stages == stages and c.described]
+    likely = [c for c in ordered(program, sizes, setting) if c.stages == (1 if setting.multiplied else 2) and c.described]
     first = [c for c in (_FIRST_MULTIPLIED if setting.multiplied else _FIRST) if c in likely]
     few = max(2, limit // 2)
     for config in dict.fromkeys([*likely[:1], *first[:few], *likely[1 : few // 2]]):
@@ -230,14 +234,16 @@ def search(
         best = better
     if best is None:
         return None
-    limit = len(tried) + 5 * _FEW
-    for make in (_flat, _early, _stored, _special, _persistent):
+    limit = len(tried) + 7 * _FEW
+    for make in (_flat, _early, _stored, _special, _persistent, _early, _stored):  # the last two for what `_special` found
         for trial in _promising(tried, make in (_flat, _early, _stored)):
             for config in make(trial, program, sizes, setting):
                 attempt(config)
-    best = best_of(tried)
-    assert best is not None
-    return replace(best, leanest=_leanest(tried))
+    best = best_of(tried) or best
+    limit = len(tried) + 3 * _FEW
+    for config in (c for c in neighbours(best.config, setting) if allowed(of, c, setting)):
+        attempt(config)
+    return replace(best_of(tried) or best, leanest=_leanest(tried))
 
 
 # Variants of a configuration that change little in its loops.
@@ -261,7 +267,8 @@ def _stored(trial: Trial, program: Program, features: dict[str, int], setting: S
 
 
 def _special(trial: Trial, program: Program, features: dict[str, int], setting: Setting) -> Iterator[Config]:
-    if setting.groups and setting.describes and only_bounds(program) is not None and not trial.config.special:
+    wide = trial.config.owner >= 128  # two groups compute, 64 rows each
+    if setting.groups and setting.describes and only_bounds(program) is not None and not trial.config.special and wide:
         yield replace(trial.config, special=4)
         if trial.config.described and not trial.config.inside:
             yield replace(trial.config, special=4, inside=True)

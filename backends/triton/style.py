@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from attncc.ir.expr import Apply, Const, Expr, Index, Read, Size, conjuncts, walk
+from attncc.ir.expr import Apply, Const, Expr, Read, walk
 from attncc.tile.nodes import Dim, Dot, Init, Load, Map, Program, Reduce, Set, Stmt, TileLoop, statements
 
 from .configs import Config
@@ -49,18 +49,6 @@ def style_of(config: Config, target: str, bits: int, descriptors: bool) -> Style
         kind, config.rest, lanes, special, config.order, stored, config.persistent, config.flat, config.early, fast,
         widest,
     )  # fmt: skip
-
-
-def only_bounds(program: Program) -> tuple[TileLoop, TileLoop] | None:
-    """The two loops of a program without a mask: full tiles, then those that overhang the arrays. None for other programs."""
-    loops = [s for s in program.body if isinstance(s, TileLoop)]
-    if len(loops) != 2 or loops[0].masked or not loops[1].masked or loops[0].dim != loops[1].dim:
-        return None
-    if sum(isinstance(s, TileLoop) for s in statements(program.body)) != 2:
-        return None
-    bounds = [Apply("lt", (Index(a), Size(a))) for a in program.dim(loops[0].dim).axes]
-    tests = [s.expr for s in loops[1].body if isinstance(s, Map) and s.kind == "bool"]
-    return (loops[0], loops[1]) if len(tests) == 1 and all(c in bounds for c in conjuncts(tests[0])) else None
 
 
 def partial_sums(program: Program) -> dict[str, Dim]:

@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-from attncc.ir.expr import Expr, Index, sources_of, walk
-from attncc.tile.nodes import Bisect, Load, Map, Repeat, Stmt, TileLoop, statements
+from attncc.ir.expr import Expr, sources_of
+from attncc.tile.nodes import Bisect, Load, Stmt, TileLoop
 
 from .sums import Sums
-
-
-def same_everywhere(stmt: Repeat) -> bool:
-    """Whether the loops of a repeated body visit the same tiles at each position: they are its only work beside scalars, no loop is in
-    another, and what counts their tiles does not read the position."""
-    for inner in stmt.body:
-        match inner:
-            case Map(_, expr, ()):
-                exprs = [expr]
-            case Bisect():
-                exprs = [inner.low, inner.high, inner.cond]
-            case TileLoop():
-                exprs = [inner.count]
-                if any(isinstance(s, TileLoop | Repeat) for s in statements((*inner.lets, *inner.body))):
-                    return False
-            case _:
-                return False
-        if any(e == Index(stmt.axis) for x in exprs for e in walk(x)):
-            return False
-    return True
 
 
 class Walks(Sums):
@@ -73,7 +53,7 @@ class Walks(Sums):
 
     def _early(self, body: tuple[Stmt, ...]) -> tuple[Stmt, ...]:
         """The statements of an iteration, reads by descriptor first where the style asks: they read positions alone."""
-        first = [s for s in body if isinstance(s, Load) and s.arg in self.described] if self.style.early else []
+        first = [s for s in body if isinstance(s, Load) and self.by_descriptor(s.arg)] if self.style.early else []
         return (*first, *(s for s in body if s not in first))
 
     def _short(self, expr: Expr) -> str:

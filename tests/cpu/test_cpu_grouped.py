@@ -95,6 +95,10 @@ def test_steps_of_decoding_choose_tiles_once() -> None:
         want = torch.nn.functional.scaled_dot_product_attention(**_named(given), enable_gqa=True)
         assert torch.allclose(runner(given)["core"], want, atol=1e-4)
     assert asked == [3, 4, 4096]
+    asked.clear()
+    for j in range(65, 257):
+        runner(tensors(3, 1, j))
+    assert len(asked) == 16 + 16, "sixteen tiles for twice the length"
 
 
 def test_tiles_do_not_depend_on_calls_before() -> None:

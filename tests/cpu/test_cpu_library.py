@@ -105,6 +105,17 @@ def test_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     assert backends.choose(made.ir, "cpu").name == "cpu"
 
 
+def test_a_name_in_cc_that_is_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = compiler.find()
+    if usual is None:
+        pytest.skip(compiler.missing())
+    monkeypatch.setenv("CC", "nowhere-cc -O1")
+    with pytest.warns(UserWarning, match=f"CC=nowhere-cc -O1 .*{usual.command[0]}"):
+        assert compiler.find() == usual
+    with warnings.catch_warnings(action="error"):
+        assert compiler.find() == usual, "one warning"
+
+
 def test_cc_is_honoured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrapper = tmp_path / "my-compiler"
     real = compiler.find()

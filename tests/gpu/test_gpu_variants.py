@@ -26,6 +26,9 @@ VARIANTS = {
     "persistent, heads first": replace(PLAIN, persistent=2, order=2, stored=True),
     "persistent, descriptors inside": replace(PLAIN, persistent=2, order=3, inside=True),
     "special": replace(PLAIN, owner=128 if CUDA else 32, warps=8 if CUDA else 4, special=4, inside=True),
+    "special, stored, early": replace(
+        PLAIN, owner=128 if CUDA else 32, warps=8 if CUDA else 4, special=4, inside=True, stored=True, early=True, flat=True
+    ),
 }
 GROUPED = """
 pattern t(q[b, i, (g r), d], k[b, j, g, d], v[b, j, g, e]) -> o[b, i, (g r), e] {{

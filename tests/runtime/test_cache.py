@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -93,4 +94,8 @@ def test_an_unwritable_place_falls_back(monkeypatch: pytest.MonkeyPatch, tmp_pat
     file.write_text("")
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(file / "below"))
     calls: list[str] = []
-    assert (cache.fetch("t", "k", writes("one", calls)) / "sub" / "a.txt").read_text() == "one"
+    with pytest.warns(UserWarning, match="cannot write to .*file/below.*ATTNCC_CACHE_DIR"):
+        made = cache.fetch("t", "k", writes("one", calls))
+    assert (made / "sub" / "a.txt").read_text() == "one"
+    with warnings.catch_warnings(action="error"):
+        assert cache.fetch("t", "k", writes("two", calls)) == made and calls == ["one"], "one folder, one warning"

@@ -149,16 +149,21 @@ INLINE vreal minimum(vreal a, vreal b) { return pick(a != a, a, smaller(a, b)); 
 INLINE vint imaximum(vint a, vint b) { return ipick(a > b, a, b); }
 INLINE vint iminimum(vint a, vint b) { return ipick(a < b, a, b); }
 
-/* All rows of a stored tile as one: four under way at a time, for each waits for the one before. */
+/* Rows as one: four under way at a time, for each waits for the one before. name: of all rows of a stored tile; name##_next: of what is
+   under way and one row more. */
+struct under_way { vreal next, second, third, last; };
+INLINE struct under_way under_way(vreal start) { return (struct under_way){start, start, start, start}; }
 #define ALL_ROWS(name, start, join) \
+    INLINE struct under_way name##_next(struct under_way some, vreal row) \
+    { \
+        return (struct under_way){some.second, some.third, some.last, join(some.next, row)}; \
+    } \
+    INLINE vreal name##_done(struct under_way some) { return join(join(some.next, some.second), join(some.third, some.last)); } \
     INLINE vreal name(const real *at, long step, long count) \
     { \
-        vreal some[4] = {splat(start), splat(start), splat(start), splat(start)}; \
-        long n = 0; \
-        for (; n + 4 <= count; n += 4) \
-            _Pragma("GCC unroll 4") for (int m = 0; m < 4; ++m) some[m] = join(some[m], load(at + (n + m) * step)); \
-        for (; n < count; ++n) some[0] = join(some[0], load(at + n * step)); \
-        return join(join(some[0], some[1]), join(some[2], some[3])); \
+        struct under_way some = under_way(splat(start)); \
+        _Pragma("GCC unroll 4") for (long n = 0; n < count; ++n) some = name##_next(some, load(at + n * step)); \
+        return name##_done(some); \
     }
 INLINE vreal plus(vreal a, vreal b) { return a + b; }
 ALL_ROWS(greatest_row, -INFINITY, greater)
