@@ -157,11 +157,11 @@ class Lanes(Memory):
                 self._reduced(stmt, stored)
 
     def waits(self, stmt: Reduce, rows: Rows) -> bool:
-        """Whether several steps of a reduction are better under way. Each waits for the one before, for longer than a few operations beside
-        it take; what a function takes hides that."""
+        """Whether several steps of an extreme are better under way. Each waits for the one before, for longer than a few operations beside
+        it take; what a function takes hides that. Sums go in the order of products: a norm is then the product of a row with itself."""
         parts = [e for s in rows.stmts for x in expressions(s) for e in walk(x)]
         long = any(isinstance(e, Apply) and e.op in VECTOR_FUNCTIONS - _SHORT for e in parts)
-        return not long and self.values[stmt.out].kind == "float"
+        return stmt.op != "sum" and not long and self.values[stmt.out].kind == "float"
 
     def _loop(self, dim: str, stmts: Sequence[Stmt], head: str, stored: dict[str, bool]) -> None:
         """Statements in a loop over rows."""
