@@ -84,7 +84,7 @@ def differentiated(
     names = _Names(forward)
     derivatives: list[Derivative | str] = []
     for step in forward.steps:
-        derivatives.append("" if isinstance(step, Torch) else _derivative(step, names, forward.arrays, capped))
+        derivatives.append("" if isinstance(step, Torch) else _derivative(step, names, forward, capped))
     if not any(isinstance(d, Derivative) for d in derivatives):
         return None
     acc = frozenset(n for s in forward.steps if isinstance(s, Fused) for n in s.acc)
@@ -99,13 +99,14 @@ def differentiated(
     return replace(made, forward=forward, saved=saved, acc=acc | set(kept))
 
 
-def _derivative(step: Fused, names: _Names, arrays: Mapping[str, tuple[str, ...]], capped: bool) -> Derivative | str:
+def _derivative(step: Fused, names: _Names, forward: Plan, capped: bool) -> Derivative | str:
     """What differentiates a fused attend, or why nothing does; "" for definitions."""
     if step.fusion is None:
         return ""
     assert isinstance(step.node, Attend)
     try:
-        made = Derivative(step.node, step.fusion, names, arrays, capped)
+        values = {v.name for n in forward.program.nodes for v in values_of(n)}
+        made = Derivative(step.node, step.fusion, names, forward.arrays, capped, values)
         floats = {n for s in step.stages for n in reads_of(s)} - set(made.finals) - set(made.opaque)
         made.backward(floats, set(made.grads), names.copy())
     except AttnUnsupportedError as error:

@@ -68,8 +68,7 @@ class Body:
         """Compute a product or a let where it is first read."""
         for p in self.keys.products:
             if p.name == name:
-                row = self.place.load(p.row, self.scope, own=True)
-                key = self.place.load(p.key, self.scope, own=True)
+                row, key = self.place.operands(p.row, p.key, self.scope, self.flash.acc)
                 self.scope.body.append(Dot(row.source, key.source, p.over, self.pair, out=name, turned=p.turned))
                 self.place.define(name, self.pair, self.scope)
                 return

@@ -6,7 +6,7 @@ before the loops, a part of the keys alone once a tile. Products are regrouped s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from ..ir.expr import ONE, Apply, Const, Expr, Index, Read, Size, axes_of, children, kind_of, rebuild, walk
@@ -147,6 +147,11 @@ class Placer:
         self.kinds[made] = read.kind
         scope.known[key] = read
         return read
+
+    def operands(self, a: Read, b: Read, scope: Scope, acc: Collection[str]) -> tuple[Read, Read]:
+        """Two operands of a product, of one type: that of the elements, or the accumulation type where either array has it (acc)."""
+        own = (a.source in acc) == (b.source in acc)
+        return self.load(a, scope, own), self.load(b, scope, own)
 
     def load(self, expr: Read, scope: Scope, own: bool = False, hint: str = "") -> Read:
         """A load of an outer value, in the outermost scope that can."""

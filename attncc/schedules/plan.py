@@ -12,6 +12,7 @@ from ..passes.classify import query_axes
 from ..passes.differentiate.script import reads_of
 from ..passes.digits import with_digits
 from ..passes.fuse import Fusion, fuse
+from ..passes.wide import wide
 from ..tile.nodes import Program as Tiles
 from .definitions import runs
 from .flash import lower
@@ -26,22 +27,26 @@ def plan(program: Program, outputs: Collection[str]) -> Plan:
     program = with_digits(live(program, outputs))
     arrays = {i.name: tuple(a for dim in i.dims for a in dim) for i in program.inputs}
     kinds = {i.name: i.kind for i in program.inputs}
+    kept = wide(program)
     steps: list[Step] = []
     for node in program.nodes:
         made = [*values_of(node)]
-        for step in _steps(program, node, arrays):
+        for step in _steps(program, node, arrays, kept):
             steps.append(step)
             if isinstance(step, Fused):
                 made += [*step.values, *(Value(a.name, a.axes, a.kind) for a in (step.fusion.before if step.fusion else step.before))]
         for value in made:
             arrays[value.name], kinds[value.name] = value.axes, value.kind
-    return Plan(program, _with_definitions(program, steps, arrays), arrays, kinds)
+    return Plan(program, _with_definitions(program, steps, arrays, kept), arrays, kinds)
 
 
-def _with_definitions(program: Program, steps: Sequence[Step], arrays: Mapping[str, tuple[str, ...]]) -> tuple[Step, ...]:
-    """The steps with definitions as kernels where that is possible: several of the same tokens in one."""
+def _with_definitions(
+    program: Program, steps: Sequence[Step], arrays: Mapping[str, tuple[str, ...]], kept: frozenset[str]
+) -> tuple[Step, ...]:
+    """The steps with definitions as kernels where that is possible: several of the same tokens in one. kept: those in the
+    accumulation type."""
     features, tokens = known_features(steps), token_axes(program)
-    acc = frozenset(n for s in steps if isinstance(s, Fused) for n in s.acc)
+    acc = kept.union(*(s.acc for s in steps if isinstance(s, Fused)))
     out: list[Step] = []
     items = [s.node if isinstance(s, Torch) and isinstance(s.node, Assign) else None for s in steps]
     others = iter([s for s, item in zip(steps, items, strict=True) if item is None])
@@ -54,7 +59,7 @@ def _with_definitions(program: Program, steps: Sequence[Step], arrays: Mapping[s
             out += [Torch(n, made) for n in nodes]
         else:
             values = tuple(v for n in nodes for v in values_of(n))
-            out.append(Fused(nodes[-1], (), (made,), (), (), (), frozenset(), values, beside=nodes[:-1]))
+            out.append(Fused(nodes[-1], (), (made,), (), (), (), kept, values, beside=nodes[:-1]))
     return tuple(out)
 
 
@@ -74,25 +79,26 @@ def token_axes(program: Program) -> frozenset[str]:
     return frozenset(found)
 
 
-def _steps(program: Program, node: Node, arrays: Mapping[str, tuple[str, ...]]) -> list[Step]:
-    """A node as steps: emits of an attend that cannot be fused are computed apart from the rest."""
+def _steps(program: Program, node: Node, arrays: Mapping[str, tuple[str, ...]], kept: frozenset[str]) -> list[Step]:
+    """A node as steps: emits of an attend that cannot be fused are computed apart from the rest. kept: definitions in the
+    accumulation type."""
     if not isinstance(node, Attend):
         return [Torch(node, "no attend")]
     try:
-        return [_fused(program, node, arrays)]
+        return [_fused(program, node, arrays, kept)]
     except AttnUnsupportedError as error:
         reason = error.message
     apart = {e.name: why for e in node.emits if (why := _refusal(program, only(node, {e.name}), arrays))}
     rest = ({node.name} if node.name else set()) | {e.name for e in node.emits} - set(apart)
     if not apart or not rest or _refusal(program, only(node, rest), arrays):
         return [Torch(node, reason)]
-    return [_fused(program, only(node, rest), arrays), *(Torch(only(node, {name}), why) for name, why in apart.items())]
+    return [_fused(program, only(node, rest), arrays, kept), *(Torch(only(node, {name}), why) for name, why in apart.items())]
 
 
 def _refusal(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]) -> str:
     """Why an attend cannot be fused, "" when it can."""
     try:
-        _fused(program, node, arrays)
+        _fused(program, node, arrays, frozenset())
     except AttnUnsupportedError as error:
         return error.message
     return ""
@@ -105,11 +111,11 @@ def only(node: Attend, names: set[str]) -> Attend:
     return trimmed
 
 
-def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]]) -> Fused:
+def _fused(program: Program, node: Attend, arrays: Mapping[str, tuple[str, ...]], kept: frozenset[str]) -> Fused:
     fusion = fuse(program, node, taken=arrays)
     known = {**arrays, **{a.name: a.axes for a in fusion.before}}
     sizes = equal_sizes(program)
-    acc = set(fusion.acc)
+    acc = {*fusion.acc, *kept}
     features = {p.over for stage in fusion.stages for k in stage.keys for p in k.products}
     features |= {x.feature for stage in fusion.stages for x in stage.sums if x.feature}
     before = _needed(fusion)

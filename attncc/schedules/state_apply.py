@@ -53,15 +53,17 @@ class Apply_(Flash):
         scale = place.expr(factor, self.top)
         product = piece.product
         if product is not None and piece.by is not None:
-            operand = self._state(state, at, out, own=True)
-            row = place.load(product.row, self.top, own=True)
+            own = not self.acc & {product.row.source, *(x.source for x in state.operands)}  # else nothing may be rounded
+            operand = self._state(state, at, out, own)
+            row = place.load(product.row, self.top, own)
+            cast = row.source if own else ""
             if first and self.form.sep.rows is None:
-                out.append(Dot(row.source, operand, product.over, (owner, s.feature), into=s.name, cast=row.source))
+                out.append(Dot(row.source, operand, product.over, (owner, s.feature), into=s.name, cast=cast))
                 if not is_const(scale, 1):
                     out.append(Set(s.name, mul(value(s.name), scale)))
                 return
             part = place.name(f"{s.name}_far")
-            out.append(Dot(row.source, operand, product.over, (owner, s.feature), out=part, cast=row.source))
+            out.append(Dot(row.source, operand, product.over, (owner, s.feature), out=part, cast=cast))
         elif product is not None:
             row = place.load(product.row, self.top)
             each, part = place.name(f"{s.name}_each"), place.name(f"{s.name}_far")

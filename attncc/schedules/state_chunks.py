@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..ir.expr import ONE, ZERO, Apply, Const, Expr, Index, Read, Size
 from ..passes.fuse.algebra import is_const, mul
 from ..tile.nodes import (
@@ -102,7 +104,7 @@ class _Chunks:
         scope = Scope([], {**outer.dims, self.form.axis: self.loop.name}, outer, own=frozenset({self.loop.name}))
         before = set(self.place.taken)
         for state in self.states:
-            add_state(self.place, state, scope, self.loop.name, cond)
+            add_state(self.place, state, scope, self.loop.name, cond, self.form.acc)
         made = {n for stmt in statements(tuple(scope.body)) if (n := defined(stmt))}
         self.place.taken -= made - before
         for name in made:
@@ -117,15 +119,17 @@ class _Chunks:
         return (If(Apply("eq", (value(f"{self.owner.name}.first", "int"), ZERO)), (stmt,)),)
 
 
-def add_state(place: Placer, state: State, scope: Scope, loop: str, cond: Expr | None) -> None:
-    """What a tile of keys adds to a state. cond: which keys count (None: all)."""
+def add_state(place: Placer, state: State, scope: Scope, loop: str, cond: Expr | None, acc: Collection[str]) -> None:
+    """What a tile of keys adds to a state. cond: which keys count (None: all). acc: values in the accumulation type."""
     if len(state.axes) == 2:
-        b = place.load(state.operands[1], scope, own=True)
         if is_const(state.key, 1) and cond is None:
-            left, cast = place.load(state.operands[0], scope, own=True).source, ""
+            a, b = place.operands(state.operands[0], state.operands[1], scope, acc)
+            left, cast = a.source, ""
         else:
+            own = state.operands[0].source not in acc  # else it is not rounded
+            b = place.load(state.operands[1], scope, own)
             expr = _kept(mul(state.operands[0], state.key), cond)
-            left, cast = _tile(place, expr, scope, (loop, state.axes[0])), b.source
+            left, cast = _tile(place, expr, scope, (loop, state.axes[0])), b.source if own else ""
         scope.body.append(Dot(left, b.source, loop, (state.axes[0], state.axes[1]), into=state.name, cast=cast))
         return
     expr = mul(state.operands[0], state.key) if state.operands else state.key

@@ -76,7 +76,7 @@ class _Sweep(Apply_):
         scope = Scope([], {**outer.dims, axis: loop}, outer, own=frozenset({loop}))
         before = set(place.taken)
         for state in self.form.states:
-            add_state(place, state, scope, loop, None)
+            add_state(place, state, scope, loop, None, self.form.acc)
         made = {n for stmt in statements(tuple(scope.body)) if (n := defined(stmt))}
         place.taken -= made - before
         for name in made:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from attncc.tile.exact import exact
 from attncc.tile.nodes import Program
 
 from .balance import in_order
@@ -20,7 +21,10 @@ _FALLBACK = (Config(64, 64, 4, 1), Config(64, 32, 4, 1), Config(32, 32, 4, 1), C
 
 def candidates(program: Program, features: dict[str, int], target: str, bits: int, descriptors: bool) -> tuple[Config, ...]:
     """Configurations for a program, best first; later ones are for when a compiler refuses or spills. features: sizes of its
-    feature axes. bits: of an element. descriptors: whether the tensors allow descriptors."""
+    feature axes. bits: of an element; products in the accumulation type have those of 32. descriptors: whether the tensors allow
+    descriptors."""
+    if exact(program):
+        bits, descriptors = 32, False
     setting = Setting(target, bits, descriptors)
     if (pinned := REGISTRY.find(program, features, setting)) is not None:
         return (pinned,)

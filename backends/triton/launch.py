@@ -89,10 +89,11 @@ class _Launch:
     def _operands(self) -> list[str]:
         """Arrays that feed products, which need one element type."""
         out: dict[str, None] = {}
+        elements = {name for name, arg in self.inputs.items() if not arg.acc}
         for kernel in self.kernels:
             dots = {n for s in statements(kernel.program.body) if isinstance(s, Dot) for n in (s.a, s.b)}
             for stmt in statements(kernel.program.body):
-                if isinstance(stmt, Load) and stmt.own and stmt.out in dots and stmt.arg in self.inputs:
+                if isinstance(stmt, Load) and stmt.own and stmt.out in dots and stmt.arg in elements:
                     out[stmt.arg] = None
         return list(out)
 

@@ -42,7 +42,8 @@ _CHEAP = {"add", "sub", "mul", "neg", "div", "to_float"}
 
 class Derivative:
     """What differentiating a fused attend needs. name: gives names for what is kept and for cotangents. arrays: the axes of what
-    it reads. capped: weights that are computed again are at most 1, however great the scores are.
+    it reads. capped: weights that are computed again are at most 1, however great the scores are. made: what the program computes
+    of what the attend may read: it is differentiated in turn, as are the definitions before the attend (`inner`).
 
     grads: names of the cotangents of what it stores, by name. kept: what the forward pass has to leave beside that. opaque:
     values whose gradient is not summed by any stage, with the reason.
@@ -55,9 +56,11 @@ class Derivative:
         name: Callable[[str], str],
         arrays: Mapping[str, tuple[str, ...]] | None = None,
         capped: bool = False,
+        made: Collection[str] = (),
     ) -> None:
         self.node, self.fusion, self.capped = node, fusion, capped
         self.arrays = {**(arrays or {}), **{a.name: a.axes for a in fusion.before}}
+        self.inner = {*made, *(a.name for a in fusion.before)}
         self.pieces: Pieces = fusion.pieces
         self.finals = {f.name: (k, f) for k, s in enumerate(fusion.stages) for f in s.finals}
         keyed = [x.name for s in fusion.stages for x in s.keyed]

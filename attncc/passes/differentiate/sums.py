@@ -117,13 +117,12 @@ def _stage(rev: Reverse, group: _Group, several: set[str]) -> None:
     left = of.pieces.rows if group.side == "rows" else tuple(a for a in everything if a not in group.over)
     sums: list[Sum] = []
     finals: list[Final] = []
-    inner = {a.name for a in of.fusion.before}  # differentiated in turn: 16 bits may not have the range for it
     for (read, feature), terms in group.sums.items():
         axes = axes_of(read)
         whole = (*left, feature) if feature else left
         direct = set(axes) == set(whole)
         stored = axes if direct else whole
-        acc = not direct or not feature or read.source in several or read.source in inner
+        acc = not direct or not feature or read.source in several or read.source in of.inner  # 16 bits may not have the range
         name = rev.name(f"d_{read.source}")
         sums.append(Sum(name, tuple(terms), "sum", feature))
         finals.append(Final(name, stored, "float", value(name), acc))

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from ...errors import AttnUnsupportedError, Span
-from ...ir.expr import ONE, Along, Const, Expr, Index, Read, Reduce, axes_of, rebuild, walk
+from ...ir.expr import ONE, Along, Const, Expr, Index, Read, Reduce, axes_of, kind_of, rebuild, walk
 from ...ir.nodes import Attend, Program, Segment, pair_values, values_of
 from ...ir.pairs import Final, Keys, PairStage, Product, Softmax, Sum, value, values_in
+from ..wide import steep
 from .algebra import factors, product, tidied
 from .products import Before, Sides, extract, plain
 
@@ -191,7 +192,7 @@ def _no_sums(mask: Expr, before: Before) -> Expr:
     """The mask with its reductions (a count of keys, a length) defined beforehand."""
     if isinstance(mask, Reduce | Along):
         first = next((e.source for e in walk(mask) if isinstance(e, Read)), "mask")
-        return before.define(f"{first}_{mask.op}", mask, acc=False)
+        return before.define(f"{first}_{mask.op}", mask, acc=kind_of(mask) == "float")
     return rebuild(mask, lambda child: _no_sums(child, before))
 
 
@@ -211,7 +212,7 @@ def _mixed(mix: Expr, feature: str, sides: Sides, before: Before, span: Span | N
     else:
         first = next((e.source for e in walk(body) if isinstance(e, Read)), "value")
         order = tuple(a for a in axes_of(body) if a != feature)
-        operand = before.define(f"{first}_operand", body, acc=False, order=(*order, feature))
+        operand = before.define(f"{first}_operand", body, acc=steep(body), order=(*order, feature))
     sides.grid |= {a for a in axes_of(operand) if a in sides.rows}
     return operand, _no_sums(product(outer), before)
 

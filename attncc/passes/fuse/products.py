@@ -14,6 +14,7 @@ from ...errors import AttnUnsupportedError, Span
 from ...ir.expr import ZERO, Along, Apply, Const, Expr, Index, Read, Reduce, Size, axes_of, kind_of, rebuild, walk
 from ...ir.nodes import Assign
 from ...ir.pairs import Product, value
+from ..wide import steep
 from .algebra import add, factors, product, terms
 
 
@@ -255,7 +256,7 @@ def _operand(expr: Expr, axis: str, before: Before) -> Read:
         return expr
     first = next((e.source for e in walk(expr) if isinstance(e, Read) and axis in axes_of(e)), "operand")
     order = tuple(a for a in _order(expr) if a != axis)
-    return before.define(f"{first}_operand", expr, acc=False, order=(*order, axis))
+    return before.define(f"{first}_operand", expr, acc=steep(expr), order=(*order, axis))
 
 
 def _merge(expanded: list[list[Expr]]) -> list[list[Expr]]:
