@@ -204,7 +204,7 @@ class KernelPrinter(Asks):
             owners += [f"ceil_div({self._passed(a, sizes)}, boxes[{list(self.tiled).index(a)}])" for a in self.owner.axes]
         return [
             f"EXPORT int {self.name}(void *const *data, const long *strides, const long *sizes, const double *numbers,",
-            f"{' ' * (len(self.name) + 12)}const long *boxes, long threads, start_threads *start)",
+            f"{' ' * (len(self.name) + 12)}const long *boxes, long threads, const struct runtime *runtime)",
             "{",
             "    struct call call = {.data = data, .strides = strides, .sizes = sizes, .numbers = numbers, .boxes = boxes};",
             f"    call.owners = {' * '.join(owners)};",
@@ -212,7 +212,7 @@ class KernelPrinter(Asks):
             f"    call.owner = {self.name}_owner;",
             *([f"    call.ask = {self.name}_ask;"] if self.asked_soon else []),
             *beside,
-            "    return run(&call, threads, start);",
+            "    return run(&call, threads, runtime);",
             "}",
         ]
 

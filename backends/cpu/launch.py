@@ -84,5 +84,5 @@ def longs(numbers: Sequence[int]) -> ctypes.Array[ctypes.c_long]:
 
 def called(name: str, function: Callable[..., int], *arguments: Any) -> None:
     """Call a kernel on as many threads as it may use. Raises MemoryError."""
-    if function(*arguments, ctypes.c_long(threads.allowed()), ctypes.c_void_p(threads.start())):
+    if function(*arguments, ctypes.c_long(threads.allowed()), ctypes.c_void_p(threads.entries())):
         raise MemoryError(f"no memory for the tiles of {name}")

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 from attends import SCORE, attend, op, qkv
 from attncc.backends.cpu import threads
+from attncc.backends.cpu.compiler import find
 
 TEXT = attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v\nemit l = lse(s)", outputs=", l[b, h, i]")
 
@@ -131,3 +133,49 @@ def test_serial_inside_a_parallel_region() -> None:
     body = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: seen.append(threads.allowed()))
     runtime.GOMP_parallel(body, None, 2, 0)
     assert seen == [1, 1]
+
+
+LLVM_RUNTIME = r"""
+#include <pthread.h>
+#include <stdarg.h>
+typedef void work(int *, int *, void *);
+struct one { work *work; void *argument; int thread; };
+int asked, forks;
+static void *run(void *at) { struct one *one = at; one->work(&one->thread, &one->thread, one->argument); return 0; }
+int omp_in_parallel(void) { return 0; }
+int __kmpc_global_thread_num(void *place) { return 7; }
+void __kmpc_push_num_threads(void *place, int thread, int threads) { asked = thread == 7 ? threads : -1; }
+void __kmpc_fork_call(void *place, int count, work *body, ...)
+{
+    va_list rest;
+    va_start(rest, body);
+    struct one ones[8];
+    pthread_t threads[8];
+    void *argument = count == 1 ? va_arg(rest, void *) : 0;
+    va_end(rest);
+    ++forks;
+    for (int n = 0; n < asked; ++n) ones[n] = (struct one){body, argument, n}, pthread_create(threads + n, 0, run, ones + n);
+    for (int n = 0; n < asked; ++n) pthread_join(threads[n], 0);
+}
+"""
+
+
+def test_threads_of_a_runtime_with_llvms_entries_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a Mac. The runtime here makes its threads anew for each call."""
+    import ctypes
+
+    compiler = find()
+    assert compiler is not None
+    (tmp_path / "llvm.c").write_text(LLVM_RUNTIME)
+    command = [*compiler.command, "-shared", "-fPIC", str(tmp_path / "llvm.c"), "-o", str(tmp_path / "libomp.so"), "-lpthread"]
+    subprocess.run(command, check=True)
+    runtime = ctypes.CDLL(str(tmp_path / "libomp.so"))
+    inputs = qkv(h=3, i=300, j=200)
+    want = op(TEXT)(**inputs, backend="cpu")
+    torch.set_num_threads(3)
+    monkeypatch.setattr(threads, "_loaded", lambda: [str(tmp_path / "libomp.so")])
+    for kept in (threads._runtime, threads._entries):
+        monkeypatch.setattr(threads, kept.__name__, cache(kept.__wrapped__))
+    found = op(TEXT)(**inputs, backend="cpu")
+    assert torch.equal(want.o, found.o) and torch.equal(want.l, found.l)
+    assert ctypes.c_int.in_dll(runtime, "asked").value == 3 and ctypes.c_int.in_dll(runtime, "forks").value > 0

@@ -1,8 +1,8 @@
 /* One call of a kernel: owners are handed out a few at a time, the last ones first, to as many threads as the caller allows. A thread
    computes its few upwards, as arrays lie in memory: those that follow one another read much of the same, and what the next one reads is
    asked from memory while one is computed.
-   No result depends on which thread computes an owner. `start` is the OpenMP runtime's own entry (GOMP_parallel), which the caller looks
-   up, so that the threads are those that every other operator of the process uses. */
+   No result depends on which thread computes an owner. The threads are those of the process's own OpenMP runtime, whose entries the caller
+   looks up, so that every other operator uses the same. */
 
 #define EXPORT __attribute__((visibility("default")))
 
@@ -16,7 +16,13 @@ EXPORT const int attncc_matrix_unit = 1;
 EXPORT const int attncc_matrix_unit = 0;
 #endif
 
-typedef void start_threads(void (*work)(void *), void *argument, unsigned threads, unsigned flags);
+/* Entries of an OpenMP runtime: GNU's one, or the three of LLVM's (its OpenMP interface for compilers, kmp.h). The others are 0. */
+struct runtime {
+    void (*gnu)(void (*work)(void *), void *argument, unsigned threads, unsigned flags);
+    void (*fork)(void *place, int count, void (*work)(int *, int *, void *), ...);
+    void (*push)(void *place, int thread, int threads);
+    int (*thread)(void *place);
+};
 
 struct call {
     void *const *data;
@@ -109,14 +115,20 @@ static void work(void *argument)
     restore(before);
 }
 
+static void work_of_one(int *thread, int *team_thread, void *argument) { work(argument); }
+
 /* 0, or 1 when there is no memory for the tiles. */
-static int run(struct call *call, long threads, start_threads *start)
+static int run(struct call *call, long threads, const struct runtime *runtime)
 {
+    static struct { int32_t unused, flags, none[2]; const char *source; } place = {.flags = 2, .source = ";attncc;run;0;0;;"};
     matrix_ask();
     threads = call->threads = most(1, least(threads, call->owners));
-    if (threads > 1 && start)
-        start(work, call, (unsigned)threads, 0);
-    else if (call->owners > 0)
+    if (threads > 1 && runtime && runtime->gnu)
+        runtime->gnu(work, call, (unsigned)threads, 0);
+    else if (threads > 1 && runtime) {
+        runtime->push(&place, runtime->thread(&place), (int)threads);
+        runtime->fork(&place, 1, work_of_one, call);
+    } else if (call->owners > 0)
         work(call);
     return call->failed;
 }

@@ -7,7 +7,10 @@ static const real NOTHING = 0; /* for products that start from 0, with step 0 */
 /* Numbers of memory for a packed operand, or for its rows as numbers. */
 #define HELD(rows, depth) (((rows) + 15) / 16 * 16 * (((depth) + 31) / 32 * 32))
 
-#if ELEMENT == 17 && VECTOR == 64 && defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__linux__)
+#if defined(__AMX_BF16__) || defined(__AMXBF16__) /* the latter of older clangs */
+#define AMX 1
+#endif
+#if ELEMENT == 17 && VECTOR == 64 && AMX && defined(__AVX512BF16__) && defined(__linux__)
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -54,9 +57,9 @@ INLINE vhalves halves(vreal first, vreal second)
 }
 INLINE vhalves paired(vreal first, vreal second)
 {
-    const vhalves order = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                           8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-    return __builtin_shuffle(halves(first, second), order);
+    vhalves both = halves(first, second);
+    return CHOSEN(vhalves, both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23,
+                  8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 /* Elements of the array, side by side. */
@@ -235,8 +238,6 @@ enum { MIX_STEP = 64 };
 APART void matrix_mix(const element *a, long a_row, const real *b, long b_row, real *c, long c_row, long rows, long columns, long depth,
                       const real *by)
 {
-    const vint first = {0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23};
-    const vint other = {8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31};
     vhalves left[DEEPEST / DEEP][SIDE] = {}, right[4][SIDE];
     real sums[4][SIDE][SIDE] __attribute__((aligned(64)));
     for (long m0 = 0; m0 < rows; m0 += DEEPEST, by = 0) {
@@ -286,7 +287,8 @@ APART void matrix_mix(const element *a, long a_row, const real *b, long b_row, r
                 real *row = c + (k + w * SIDE) * c_row;
                 for (long n = 0; n < columns; ++n) {
                     vreal one = load(sums[w / 2 * 2][n]), two = load(sums[w / 2 * 2 + 1][n]);
-                    square[n] = __builtin_shuffle(one, two, w % 2 ? other : first);
+                    square[n] = w % 2 ? CHOSEN(vint, one, two, 8, 9, 10, 11, 24, 25, 26, 27, 12, 13, 14, 15, 28, 29, 30, 31)
+                                      : CHOSEN(vint, one, two, 0, 1, 2, 3, 16, 17, 18, 19, 4, 5, 6, 7, 20, 21, 22, 23);
                 }
                 transpose(square);
                 _Pragma("GCC unroll 16") for (int l = 0; l < LANES_COUNT; ++l)

@@ -183,11 +183,13 @@ ALL_ROWS(sum_row, R(0.0), plus)
 #else
 #define EVERY_LANE(item, s) item(0, s), item(1, s)
 #endif
+/* Elements of two vectors, by their numbers in both. whole: a vector of integers of the same size. */
 #if defined(__clang__) || __GNUC__ >= 12
-#define SHUFFLED(a, b, item, s) __builtin_shufflevector(a, b, EVERY_LANE(item, s))
+#define CHOSEN(whole, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define SHUFFLED(a, b, item, s) __builtin_shuffle(a, b, (vint){EVERY_LANE(item, s)})
+#define CHOSEN(whole, a, b, ...) __builtin_shuffle(a, b, (whole){__VA_ARGS__})
 #endif
+#define SHUFFLED(a, b, item, s) CHOSEN(vint, a, b, EVERY_LANE(item, s))
 #define UPPER(l, s) ((l) & (s) ? LANES_COUNT + (l) - (s) : (l))
 #define LOWER(l, s) ((l) & (s) ? LANES_COUNT + (l) : (l) + (s))
 #define TRADE(s) \
