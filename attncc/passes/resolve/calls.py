@@ -278,7 +278,7 @@ def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
         arguments.kept = keys
     given = arguments.params(sorted(known))
     literal = {n: v for n, (v, _) in given.items() if is_static(v) and (n in arguments.named or n in keys)}
-    decl = choose(scope.library, name, literal, node.span, strict=False)
+    decl = choose(scope.library, name, literal, node.span)
     outputs = inline(scope, decl, arguments, axes, node.span)
     return outputs[0] if len(outputs) == 1 else Several(tuple(outputs), called=True)
 

@@ -31,7 +31,7 @@ def _takes(decl: tree.Pattern) -> dict[str, tuple[Any, ...]]:
     return {**enums, **{n: (v,) for n, v in literals(decl).items()}}
 
 
-def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None, strict: bool = True) -> tree.Pattern:
+def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None) -> tree.Pattern:
     """The overload of a pattern that the enum parameters pick. Raises AttnTypeError with the list when none or several fit.
 
     Raises AttnNameError for two that nothing tells apart.
