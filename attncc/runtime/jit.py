@@ -215,9 +215,9 @@ def _wheres(text: str, span: Span) -> tuple[tree.Where, ...]:
 def _param(p: inspect.Parameter, span: Span) -> tree.Param:
     """A keyword-only parameter: its annotation is bool, int, float or str, or the text of a type of the language."""
     note = _annotation(p.annotation)
-    names = {bool: "bool", int: "int", float: "float", str: "string"}
-    text = names.get(note, note if isinstance(note, str) else "")
-    text = {"str": "string"}.get(text, text)
+    names: dict[object, str] = {bool: "bool", int: "int", float: "float", str: "string", "str": "string"}
+    word = names.get(note, note) if isinstance(note, type | str) else ""
+    text = word if isinstance(word, str) else ""
     try:
         found = parse(Source(f"annotation of '{p.name}'", f"bundle _(; x: {text})")).decls[0]
     except AttnError as error:

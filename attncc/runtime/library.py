@@ -15,10 +15,6 @@ from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.functions import FUNCTIONS, WORDS
 from ..passes.resolve.scope import Library
-from .texts import find as find
-from .texts import patterns as patterns
-from .texts import read as read
-from .texts import shipped_source as shipped_source
 
 
 @cache
