@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, Source, Span
 from ..language import tree
 from ..language.parser import parse
+from ..language.walk import rebuilt
 from .declaration import Declaration
 from .library import library_of
 from .op import Op
@@ -143,8 +144,7 @@ def _renamed(node: Any, names: dict[tuple[Any, ...], str]) -> Any:
     if isinstance(node, tree.Name) and node.parts in names:
         return tree.Name(node.span, (names[node.parts],), node.primes)
     if isinstance(node, tree.Node):
-        fields = {f.name: _renamed(getattr(node, f.name), names) for f in dataclasses.fields(node) if f.name != "span"}
-        return dataclasses.replace(node, **fields)
+        return rebuilt(node, lambda part: _renamed(part, names))
     return node
 
 
@@ -187,8 +187,7 @@ def _placed(node: Any, span: Span) -> Any:
         return tuple(_placed(n, span) for n in node)
     if not isinstance(node, tree.Node):
         return node
-    fields = {f.name: _placed(getattr(node, f.name), span) for f in dataclasses.fields(node) if f.name != "span"}
-    return dataclasses.replace(node, span=span, **fields)
+    return dataclasses.replace(rebuilt(node, lambda part: _placed(part, span)), span=span)
 
 
 def _words(text: str) -> list[str]:

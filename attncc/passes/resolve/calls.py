@@ -11,12 +11,12 @@ from ...ir.expr import Expr, axes_of, kind_of
 from ...ir.nodes import Assign, Cotangent
 from ...ir.nodes import Call as CallNode
 from ...language import tree
+from ...language.walk import descend
 from .arguments import Arguments
 from .arithmetic import to_expr
 from .binding import told
 from .expressions import name_text, value
 from .functions import BRACKETED, CONDITIONED, FUNCTIONS, name_of
-from .names import descend
 from .params import bind_params
 from .reads import axis_of
 from .scope import Scope, reference
