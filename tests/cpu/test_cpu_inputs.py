@@ -48,15 +48,33 @@ def test_unaligned_starts() -> None:
     agree(op(attend(f"{SCORE}\nmask j <= i\nnormalize softmax\nmix v")), inputs)
 
 
+X86 = sys.platform.startswith("linux") and torch.backends.cpu.get_cpu_capability().startswith("AVX")
+
+
 @pytest.mark.parametrize("flags", ["-march=haswell", "-march=x86-64"])
-@pytest.mark.skipif(
-    not sys.platform.startswith("linux") or not torch.backends.cpu.get_cpu_capability().startswith("AVX"), reason="x86"
-)
+@pytest.mark.skipif(not X86, reason="x86")
 def test_narrower_vectors(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CFLAGS", flags)
     text = attend(f"{SCORE}\nmask j <= i + 4\nnormalize softmax\npost tanh(p) + erf(p) + log(1 + p)\nmix v")
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         agree(op(text), {n: t.to(dtype) for n, t in qkv(i=70).items()})
+
+
+@pytest.mark.parametrize("flags", ["", *(["-march=haswell", "-march=x86-64"] if X86 else [])])
+def test_every_half_is_read_and_written(flags: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those below the smallest normal one too: as queries, keys, values, outputs and numbers of a row."""
+    monkeypatch.setenv("ATTNCC_CFLAGS", flags)
+    made = op(
+        "pattern p(q[i, d], k[j, d], v[j, e], w[i]) -> o[i, e] { attend o over j { score dot(q, k) * w   normalize identity   mix v } }"
+    )
+    halves = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(torch.float16)
+    halves = halves[halves.isfinite()]
+    rows, unit = halves.view(-1, 16), torch.eye(16).half()
+    ones = torch.ones(len(halves)).half()
+    assert torch.equal(made(rows, unit, unit, ones[: len(rows)], backend="cpu"), rows)
+    assert torch.equal(made(unit, rows, torch.eye(len(rows)).half(), ones[:16], backend="cpu"), rows.T)
+    assert torch.equal(made(unit, unit, rows.T, ones[:16], backend="cpu"), rows.T)
+    assert torch.equal(made(ones[:, None], ones[:1, None], ones[:1, None], halves, backend="cpu")[:, 0], halves)
 
 
 def test_outputs_are_written_whole() -> None:

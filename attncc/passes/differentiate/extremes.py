@@ -16,11 +16,12 @@ from .weights import exponents, weighted
 if TYPE_CHECKING:
     from .build import Reverse
 
-SLACK = 1e-5
-"""How close to the extreme of its row a value counts as equal to it, relative: tiles of another shape sum products in another order."""
+NEAR = 2.0**-5
+"""Of how far a value lies from the extreme of its row this part has to vanish beside the extreme for the two to be equal: they are then
+apart by at most 2^4 units in the last place of the type the kernel computes in. Tiles of another shape sum products in another order."""
 
-WEIGHT_SLACK = 2.0**-20
-"""The same of a weight exp(score - lse), for every 1 of |lse|: the rounding of both, eight times over, which exp makes relative."""
+NEAR_WEIGHT = 0.5
+"""A weight exp(score - lse) may be further off for every 1 of |lse|, by this much of it: exp makes the rounding of both relative."""
 
 
 def shared(rev: Reverse, ends: Ends, n: int, s: Sum, expr: Expr, cotangent: Read) -> Expr:
@@ -32,16 +33,14 @@ def shared(rev: Reverse, ends: Ends, n: int, s: Sum, expr: Expr, cotangent: Read
 
 
 def _reached(rev: Reverse, n: int, ends: Ends, s: Sum, expr: Expr) -> Expr:
-    """Whether a value is its row's extreme, up to rounding."""
+    """Whether a value is its row's extreme, up to rounding: extreme + NEAR (value - extreme) rounds to the extreme. So the unit is that of
+    the type the kernel computes in, which the IR does not know, and nothing overflows."""
     top = ends.sum_kept(s)
-    relative: Expr = Const(SLACK)
+    near: Expr = Const(NEAR)
     for weight, lse in exponents(rev, n):
         if contains(expr, weight):
-            relative = add(relative, mul(Const(WEIGHT_SLACK), Apply("abs", (lse,))))
-    slack = mul(relative, Apply("abs", (top,)))
-    if s.op == "max":
-        return Apply("ge", (expr, Apply("sub", (top, slack))))
-    return Apply("le", (expr, Apply("add", (top, slack))))
+            near = Apply("div", (near, add(Const(1.0), mul(Const(NEAR_WEIGHT), Apply("abs", (lse,))))))
+    return Apply("eq", (Apply("add", (top, Apply("mul", (near, Apply("sub", (expr, top)))))), top))
 
 
 def _share(rev: Reverse, ends: Ends, s: Sum, cotangent: Read) -> Read:

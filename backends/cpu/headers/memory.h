@@ -30,12 +30,14 @@ INLINE element narrow(real x)
     return x != x ? 0x7fc0 : (element)(even >> 16);
 }
 #elif ELEMENT == 16
+/* Below the smallest normal half a number is so many units of 2^-24: those of 0.5 as a float, on either way. As a float of such bits alone
+   it would count as 0. */
 INLINE real widen(element x)
 {
-    uint32_t size = (uint32_t)(x & 0x7fff) << 13, sign = (uint32_t)(x & 0x8000) << 16;
-    float out = bits_of_float(size) * 0x1p112f;
-    uint32_t bits = size >= 0x0f800000 ? size + 0x70000000 : float_bits(out);
-    return bits_of_float(bits | sign);
+    uint32_t size = x & 0x7fff, sign = (uint32_t)(x & 0x8000) << 16;
+    uint32_t small = float_bits(bits_of_float(0x3f000000 + size) - 0.5f), normal = (size << 13) + 0x38000000;
+    uint32_t large = normal + 0x38000000; /* infinity, or no number */
+    return bits_of_float((size < 0x400 ? small : size < 0x7c00 ? normal : large) | sign);
 }
 INLINE element narrow(real x)
 {
@@ -84,9 +86,10 @@ WIDER(widen_all, "vcvtph2ps", vreal)
 #else
 INLINE vreal widen_all(const element *from)
 {
-    vbits half = as_bits(from), size = (half & 0x7fff) << 13;
-    vbits small = (vbits)((vreal)size * splat(0x1p112f)), large = size + 0x70000000;
-    return (vreal)(choose_bits((vbits)(size >= 0x0f800000), large, small) | (half & 0x8000) << 16);
+    vbits half = as_bits(from), size = half & 0x7fff;
+    vbits small = (vbits)((vreal)(size + 0x3f000000) - splat(0.5f)), normal = (size << 13) + 0x38000000;
+    vbits out = choose_bits((vbits)(size < 0x400), small, normal + ((vbits)(size >= 0x7c00) & 0x38000000));
+    return (vreal)(out | (half & 0x8000) << 16);
 }
 #endif
 INLINE void narrow_all(element *to, vreal x)
