@@ -1,5 +1,8 @@
-"""Kernels run under Triton's interpreter here, unless there is a GPU. Triton decorates its own library when it is first imported, so
-the variable has to be set before that; kernels are compiled for other targets in processes of their own, which do not see it."""
+"""What all tests share: an environment, seeds, a backend that is wrong.
+
+Kernels run under Triton's interpreter here, unless there is a GPU. Triton decorates its own library when it is first imported, so
+the variable has to be set before that; kernels are compiled for other targets in processes of their own, which do not see it.
+"""
 
 import itertools
 import os
@@ -23,6 +26,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("slow") is not None:
                 item.add_marker(pytest.mark.skip(reason="takes minutes: -m slow"))
+
+
+@pytest.fixture(autouse=True)
+def same_numbers_again() -> None:
+    """Tests that draw tensors draw the same ones on every run."""
+    torch.manual_seed(0)
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def fmt(
 
     from attncc.errors import AttnError
     from attncc.language.format import fmt as formatted
-    from attncc.runtime.library import read
+    from attncc.runtime.texts import read
 
     changed = failed = 0
     for name in file:

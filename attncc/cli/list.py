@@ -20,7 +20,7 @@ def list_patterns(
     """List the shipped patterns with their titles."""
     from rich.table import Table
 
-    from attncc.runtime.library import patterns
+    from attncc.runtime.texts import patterns
 
     wanted = [w.lower() for w in words or []]
     table = Table(box=None, pad_edge=False, show_header=False)

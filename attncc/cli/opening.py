@@ -10,7 +10,8 @@ from typing import Any
 from attncc.errors import AttnError, AttnShapeError, AttnTypeError, AttnValueError, Source
 from attncc.ir.nodes import Program
 from attncc.passes.resolve.overloads import choose
-from attncc.runtime import library as files
+from attncc.runtime import texts
+from attncc.runtime.library import library_of, pick
 from attncc.runtime.op import Op
 from attncc.testing.calls import Sample, sample
 from attncc.testing.defaults import completed, variants
@@ -39,16 +40,16 @@ def _text(value: Any) -> str:
 def source_of(file: str) -> tuple[Source, str | None]:
     """The text of a path, or of a shipped pattern by name, and the name of the pattern that this means."""
     if not Path(file).exists() and not file.endswith(".attn") and file.isidentifier():
-        source, name = files.find(file)
+        source, name = texts.find(file)
         return source, name
-    return files.read(Path(file)), None
+    return texts.read(Path(file)), None
 
 
 def candidates(file: str, pattern: str | None, params: Mapping[str, Any]) -> Iterator[Op]:
     """Ops of a file, the plainest first: several where the literals of an overload or required parameters are left open."""
     source, named = source_of(file)
-    library, tree = files.library_of(source)
-    name = files.pick(library, tree, source, pattern or named)
+    library, tree = library_of(source)
+    name = pick(tree, source, pattern or named)
     first: AttnError | None = None
     none = True
     for literals in variants(library, name, params):

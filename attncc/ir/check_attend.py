@@ -34,7 +34,7 @@ def check_attend(node: Attend, scope: Scope) -> None:
         weight = _pair_value(name, expr, pairs, outer, taken, title, node.span)
         cut = len(node.maps)
         outer = outer.plus([pair_values(replace(bare, maps=node.maps[:n], posts=node.posts[: max(n - cut, 0)]))[name]])
-    _mix(node, inside, outer, weight, scope, title)
+    _mix(node, inside, outer, weight, title)
     for emit in node.emits:
         _local_name(emit.name, outer, taken, emit.span or node.span)
         check_kind(emit.kind, f"'{emit.name}'", emit.span)
@@ -95,9 +95,7 @@ def _segment(segment: Segment, node: Attend, scope: Scope, taken: set[str]) -> S
     return scope
 
 
-def _mix(
-    node: Attend, inside: list[Scope], outer: Scope, weight: tuple[str, frozenset[str]] | None, scope: Scope, title: str
-) -> None:
+def _mix(node: Attend, inside: list[Scope], outer: Scope, weight: tuple[str, frozenset[str]] | None, title: str) -> None:
     mixes = [(segment, see) for segment, see in zip(node.segments, inside, strict=True) if segment.mix is not None]
     if bool(mixes) != bool(node.name) or (mixes and weight is None):
         lack = "name" if mixes and not node.name else "weight" if mixes else "mix"

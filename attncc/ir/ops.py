@@ -1,8 +1,9 @@
 """The elementwise operations of the IR: one row each. A new function of the language is one row here and one body per backend.
 
 Kinds are `bool`, `int`, `float`, `complex`; int and bool are exact. A row's `result` names the rule for the kind of the result:
-`same` (widest argument), `float` (at least float), or a fixed kind. `div` of two integers is a float; `exact` is integer division
-that must not leave a remainder, used for sizes and positions.
+`same` (the widest argument), `number` (that, an int at least), `float` (complex for complex), one of an operation's own, or a fixed
+kind; `result_kind` has them all. `div` of two integers is a float; `exact` is integer division that must not leave a remainder,
+used for sizes and positions.
 """
 
 from __future__ import annotations

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 
 from ..errors import AttnSyntaxError, Source, Span
 from . import tree as T
+from .walk import inside
 
 MAX_CHARS = 1_000_000
 MAX_BRACKETS = 100
@@ -80,15 +80,12 @@ def check_depth(root: T.Node) -> None:
     Raises: AttnSyntaxError at the first node that is too deep.
     """
     stack: list[tuple[T.Node, int]] = [(root, 1)]
-    names: dict[type, list[str]] = {}
     while stack:
         node, depth = stack.pop()
         if depth > MAX_DEPTH:
             message = f"the expression nests more than {MAX_DEPTH} deep"
             raise AttnSyntaxError(message, node.span, "name parts of the expression first")
-        if (kind := type(node)) not in names:
-            names[kind] = [f.name for f in fields(kind) if f.name != "span"]
-        values = [getattr(node, name) for name in names[kind]]
+        values = inside(node)
         while values:
             value = values.pop()
             if isinstance(value, T.Node):

@@ -7,6 +7,7 @@ A backend is an object with
     refuses(program)                      -> reasons in words why it does not take a program as a whole, [] when it does
     prepare(program, outputs)             -> a callable: {input name: tensor} -> {output name: tensor}
     notes(program)                        -> (node, decision, reason) rows for `explain`
+    gradient(program, outputs)            -> a `gradient.Gradient`, None to have the eager backend differentiate (optional)
     forms(program)                        -> (what, decision, reason) rows about the backward pass (optional)
     missing()                             -> what it lacks on this machine, in words, "" when nothing (optional)
 

@@ -81,7 +81,7 @@ class Written(Declaration):
         from .library import library_of, pick
 
         library, file = library_of(self.source)
-        return library, choose(library, pick(library, file, self.source, self._name), self.params, None)
+        return library, choose(library, pick(file, self.source, self._name), self.params, None)
 
     def program(self, present: tuple[tuple[str, int], ...]) -> Program:
         if self._about is None:

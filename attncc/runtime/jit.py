@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import AttnError, AttnNameError, AttnSyntaxError, AttnTypeError, Source, Span
 from ..language import tree
 from ..language.parser import parse
+from ..language.walk import rebuilt
 from .declaration import Declaration
 from .library import library_of
 from .op import Op
@@ -143,8 +144,7 @@ def _renamed(node: Any, names: dict[tuple[Any, ...], str]) -> Any:
     if isinstance(node, tree.Name) and node.parts in names:
         return tree.Name(node.span, (names[node.parts],), node.primes)
     if isinstance(node, tree.Node):
-        fields = {f.name: _renamed(getattr(node, f.name), names) for f in dataclasses.fields(node) if f.name != "span"}
-        return dataclasses.replace(node, **fields)
+        return rebuilt(node, lambda part: _renamed(part, names))
     return node
 
 
@@ -187,8 +187,7 @@ def _placed(node: Any, span: Span) -> Any:
         return tuple(_placed(n, span) for n in node)
     if not isinstance(node, tree.Node):
         return node
-    fields = {f.name: _placed(getattr(node, f.name), span) for f in dataclasses.fields(node) if f.name != "span"}
-    return dataclasses.replace(node, span=span, **fields)
+    return dataclasses.replace(rebuilt(node, lambda part: _placed(part, span)), span=span)
 
 
 def _words(text: str) -> list[str]:
@@ -215,9 +214,9 @@ def _wheres(text: str, span: Span) -> tuple[tree.Where, ...]:
 def _param(p: inspect.Parameter, span: Span) -> tree.Param:
     """A keyword-only parameter: its annotation is bool, int, float or str, or the text of a type of the language."""
     note = _annotation(p.annotation)
-    names = {bool: "bool", int: "int", float: "float", str: "string"}
-    text = names.get(note, note if isinstance(note, str) else "")
-    text = {"str": "string"}.get(text, text)
+    names: dict[object, str] = {bool: "bool", int: "int", float: "float", str: "string", "str": "string"}
+    word = names.get(note, note) if isinstance(note, type | str) else ""
+    text = word if isinstance(word, str) else ""
     try:
         found = parse(Source(f"annotation of '{p.name}'", f"bundle _(; x: {text})")).decls[0]
     except AttnError as error:

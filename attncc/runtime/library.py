@@ -15,10 +15,6 @@ from ..language import tree
 from ..language.parser import parse
 from ..passes.resolve.functions import FUNCTIONS, WORDS
 from ..passes.resolve.scope import Library
-from .texts import find as find
-from .texts import patterns as patterns
-from .texts import read as read
-from .texts import shipped_source as shipped_source
 
 
 @cache
@@ -68,7 +64,7 @@ def library_of(source: Source) -> tuple[Library, tree.File]:
     return library, file
 
 
-def pick(library: Library, file: tree.File, source: Source, name: str | None) -> str:
+def pick(file: tree.File, source: Source, name: str | None) -> str:
     """The pattern of a file to compile: the named one, the one called like the file, or the only one."""
     names = list(dict.fromkeys(d.name for d in file.decls if isinstance(d, tree.Pattern)))
     if name is not None:

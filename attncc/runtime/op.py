@@ -42,7 +42,15 @@ class Op:
 
     `op(q, k, v)` gives a tensor, or a named tuple when the pattern has several outputs; `outputs=("o", "lse")` asks for chosen
     ones, those on request included; `backend="eager" | "cpu" | "triton"` overrides the choice by device. Optional inputs may be
-    left out or None. Raises AttnError subclasses for inputs that do not fit.
+    left out or None.
+
+    Shapes are those of the signature: one dim for each of its dims, an axis of equal name of equal size. Float inputs are float32,
+    bfloat16, float16 or float64, float outputs have the dtype that these promote to. Int inputs have up to 64 bits, unsigned ones
+    up to 32, int outputs are int64; a bool input is bool or uint8. Sums accumulate in float32, in float64 where an input is float64.
+
+    Raises AttnTypeError for an argument that is no dense tensor of such a dtype, AttnAbsentError for a missing one, AttnNameError for
+    an unknown name, AttnShapeError for sizes that do not fit or break a `require`, AttnValueError for data that break an `assume`,
+    AttnUnsupportedError for what a backend that is asked for does not take.
     """
 
     def __init__(
@@ -103,7 +111,7 @@ class Op:
 
     @property
     def signature(self) -> Signature:
-        """Names of inputs, parameters and outputs. Outputs are those of the default call."""
+        """Names of inputs, parameters and outputs, in order. Outputs are those of the default call."""
         return Signature(self._inputs, self._head.params, self._head.outputs)
 
     @property
@@ -141,11 +149,14 @@ class Op:
         return out
 
     def program(self, *tensors: torch.Tensor, **named: torch.Tensor) -> Program:
-        """The program for these tensors: which optional inputs are there and how many dims they have."""
+        """The program for these tensors: which optional inputs are there and how many dims they have. Raises as a call does."""
         return self.specialise({n: t.dim() for n, t in self.bind(tensors, named).items()})
 
     def specialise(self, present: Mapping[str, int]) -> Program:
-        """The program for present inputs (name -> number of dims), resolved, verified and cached."""
+        """The program for present inputs (name -> number of dims), resolved, verified and cached.
+
+        Raises AttnNameError, AttnTypeError or AttnAbsentError where the pattern does not take them.
+        """
         key = tuple(sorted(present.items()))
         if key not in self._programs:
             self._programs[key] = self._declaration.program(key)
@@ -279,7 +290,10 @@ class Op:
         return self._entries[key]
 
     def explain(self, *tensors: Any, **named_tensors: Any) -> Explanation:
-        """The decisions about the program for these tensors, or, without any, for a call without optional inputs."""
+        """The decisions about the program for these tensors, or, without any, for a call without optional inputs.
+
+        `str` of it is plain text: classes of nodes, masks, mixing order, kernels, how each step is differentiated. Raises as a call does.
+        """
         from ..ir.sizes import solve
         from .explain import explain
 
@@ -296,7 +310,8 @@ class Op:
         """Measure the kernels of a call, forward and backward, in several configurations, and use the best from now on.
 
         path: a file to write them to as well, for `pin` and ATTNCC_PINNED elsewhere. timer: gives the milliseconds of (call, kernel,
-        configuration) instead of Triton's `do_bench`. Raises AttnUnsupportedError without a CUDA device.
+        configuration) instead of Triton's `do_bench`. quiet: without a progress bar. Gives what was found: the target, the device,
+        Triton's version and a configuration for each kernel. Raises AttnUnsupportedError without a CUDA device.
         """
         bound = self.bind(tensors, named_tensors)
         program = self.specialise({n: t.dim() for n, t in bound.items()})
@@ -361,18 +376,23 @@ def compile(path_or_source: str | Path, *, pattern: str | None = None, autotune:
     """An op from a `.attn` file or from the text of one.
 
     `pattern` names the pattern when the file holds several; `params` are its compile-time parameters. `autotune`: the first call
-    with new dims, dtypes or head dimensions measures configurations on the device (`Op.tune`). Raises AttnSyntaxError,
-    AttnNameError, AttnTypeError, AttnValueError, each with file, line and column.
+    with new dims, dtypes or head dimensions measures configurations on the device (`Op.tune`).
+
+    Raises AttnSyntaxError, AttnNameError, AttnTypeError, AttnValueError, each with file, line and column; AttnUnsupportedError for a
+    file that cannot be read. Nothing in a text is evaluated by Python.
     """
     return Op.written(texts.read(path_or_source), pattern, params, autotune)
 
 
 def load(name: str, *, autotune: bool = False, **params: Any) -> Op:
-    """A shipped pattern by name, e.g. `attncc.load("neighborhood2d", window=(5, 7))`. autotune: as in `compile`."""
+    """A shipped pattern by name, e.g. `attncc.load("neighborhood2d", window=(5, 7))`; `sigmoid_core` is a part of sigmoid.attn.
+
+    autotune, params: as in `compile`. Raises AttnNameError for a name that no shipped file declares, else as `compile` does.
+    """
     source, pattern = texts.find(name)
     return Op.written(source, pattern, params, autotune)
 
 
 def patterns() -> tuple[texts.Shipped, ...]:
-    """Names, titles and citations of all shipped patterns."""
+    """Names, titles and citations of all shipped patterns, by name. `attncc list` prints them."""
     return texts.patterns()

@@ -6,7 +6,6 @@ expression, a requirement) are recorded in the trace that is running. Every node
 
 from __future__ import annotations
 
-import dataclasses
 import linecache
 import sys
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any, NoReturn
 from ..errors import AttnTypeError, Source, Span
 from ..language import tree
 from ..language.limits import MAX_DEPTH
+from ..language.walk import inside
 from .library import known
 
 MAX_PARTS = 20_000
@@ -214,7 +214,7 @@ def _bounded(node: tree.Expr) -> None:
 def _measure(node: tree.Node, found: dict[int, tuple[tree.Node, int, int]]) -> tuple[int, int]:
     """Parts and depth of a syntax tree; what is known of shared nodes is kept in `found`."""
     if id(node) not in found:
-        inner = [getattr(node, f.name) for f in dataclasses.fields(node) if f.name != "span"]
+        inner = inside(node)
         parts = depth = 0
         while inner:
             item = inner.pop()

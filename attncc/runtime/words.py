@@ -16,7 +16,7 @@ from .tracing import Traced, name_node, recorder, span_here, to_tree
 
 
 def axes(names: str) -> Any:
-    """Axes by name, as indices: `i, j = attncc.axes("i j")`; one name gives one axis."""
+    """Axes by name, as indices: `i, j = attncc.axes("i j")`; one name gives one axis. Raises AttnTypeError for what is no name."""
     if not isinstance(names, str) or not names.split():
         raise AttnTypeError("axes takes names", span_here(), 'i, j = attncc.axes("i j")')
     found = tuple(Traced(name_node(n)) for n in names.replace(",", " ").split())
@@ -24,7 +24,7 @@ def axes(names: str) -> Any:
 
 
 def size(name: str) -> Traced:
-    """The number of positions of an axis."""
+    """The number of positions of an axis, an integer. Raises AttnTypeError for a text that is no name."""
     return Traced(tree.Attr(span_here(), name_node(name), "size"))
 
 
@@ -44,7 +44,11 @@ def _bracket(over: Any) -> tuple[tree.Expr, ...]:
 
 
 class Function:
-    """A function of the language, for traced values: `attncc.dot(q, k)`, `attncc.sum(x, over="j", where=c)`, `attncc.softmax`."""
+    """A function of the language, for traced values: `attncc.dot(q, k)`, `attncc.sum(x, over="j", where=c)`, `attncc.softmax`.
+
+    over: what stands in brackets there, axes by name or traced, `"s -> t"` for one that becomes another. where: the condition behind
+    `|`. Other names are options. Raises AttnTypeError for an argument that cannot be traced.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -105,7 +109,10 @@ class Keys:
 
 
 def keys(score: Any, *, over: Any, mask: Any = None, mix: Any = None) -> Keys:
-    """One kind of keys: `attncc.attend(keys=(attncc.keys(s, over="j", mix=v), attncc.keys(t, over="m", mix=u)))`."""
+    """One kind of keys: `attncc.attend(keys=(attncc.keys(s, over="j", mix=v), attncc.keys(t, over="m", mix=u)))`.
+
+    score, over, mask, mix: as in `attend`. Raises AttnTypeError for what cannot be traced.
+    """
     span = span_here()
     return Keys(tree.Over(span, _bracket(over), tuple(_scored(score, mask, mix))))
 
@@ -124,11 +131,20 @@ def attend(
     score: Any = None, *, over: Any = None, mask: Any = None, normalize: Any = "softmax", post: Any = None, mix: Any = None,
     emit: Any = None, empty: str | None = None, order: str | None = None, keys: Sequence[Keys] = (),
 ) -> Traced | None:  # fmt: skip
-    """`attend` of the language. Gives what is mixed; emitted values are read with `attncc.emitted(name)`.
+    """`attend` of the language. Gives what is mixed, None without `mix`; emitted values are read with `attncc.emitted(name)`.
 
-    score and normalize may be dicts of named values. normalize: a function (`attncc.sigmoid`), its name, or
-    `lambda s: attncc.relu(s) ** 2`. post, emit: lambdas of pair values by name, `lambda p: p * gain`,
-    `{"lse": lambda s: attncc.lse(s)}`. keys: several kinds of keys under one normalizer, instead of score, over, mask and mix.
+    score     of a pair; a dict of named ones
+    over      the key axes, by name or traced
+    mask      which pairs take part
+    normalize scores to weights: a function (`attncc.sigmoid`), its name, or `lambda s: attncc.relu(s) ** 2`; a dict of named ones
+    post      changes of the weights, in order: a lambda of pair values by name, `lambda p: p * gain`, or a list of them
+    mix       what is summed over the keys with the weights
+    emit      values by name, `{"lse": lambda s: attncc.lse(s)}`
+    empty     what a row without an admitted key gives: "zero" (the default), "uniform", "error"
+    order     of the products: "auto" (the default), "left", "right"
+    keys      several kinds of keys under one normalizer, instead of score, over, mask and mix
+
+    Raises AttnTypeError outside of a traced function, for a missing score or over, and for what cannot be traced.
     """
     trace, span = recorder("attncc.attend"), span_here()
     clauses: list[tree.Clause] = []
@@ -163,10 +179,13 @@ def otherwise(value: Any, instead: Any) -> Traced:
 
 
 def emitted(name: str) -> Traced:
-    """A value that an earlier attend emitted."""
+    """A value that an earlier attend emitted, by its name. Raises AttnTypeError for a text that is no name."""
     return Traced(name_node(name))
 
 
 def require(*conds: Any) -> None:
-    """Conditions on parameters and sizes, checked at each call."""
+    """Conditions on parameters and sizes, checked at each call, which raises AttnShapeError or AttnValueError where one does not hold.
+
+    Raises AttnTypeError outside of a traced function.
+    """
     recorder("attncc.require").body.append(tree.Require(span_here(), tuple(to_tree(c) for c in conds)))

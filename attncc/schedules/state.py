@@ -165,7 +165,7 @@ def _keep(form: Form, piece: Piece, s: Sum, fresh: Callable[[str], str]) -> None
 # What both orders cost.
 
 
-def widths(keys: Keys, sums: tuple[Sum, ...], products: tuple[Product, ...]) -> Expr:
+def widths(sums: tuple[Sum, ...], products: tuple[Product, ...]) -> Expr:
     """Multiply-adds of a pair from the left."""
     return plus(*(Size(p.over) for p in products), *(Size(s.feature) if s.feature else ONE for s in sums))
 
@@ -174,7 +174,7 @@ def left_cost(stage: PairStage, causal: bool) -> Expr:
     """Multiply-adds from the left, twice as many: half the pairs are left out under a causal mask."""
     keys = stage.keys[0]
     pairs = times(*(Size(a) for a in (*stage.grid, *stage.rows, *keys.axes, *keys.repeat)))
-    return times(pairs, widths(keys, stage.sums, keys.products), ONE if causal else Const(2))
+    return times(pairs, widths(stage.sums, keys.products), ONE if causal else Const(2))
 
 
 def right_cost(form: Form) -> Expr:
@@ -188,7 +188,7 @@ def right_cost(form: Form) -> Expr:
     applied = times(rows, plus(*(times(*(Size(a) for a in s.axes)) for s in used)))
     out = times(Const(4), plus(made, applied))
     if form.sep.causal is not None:
-        out = plus(out, times(rows, times(*(Size(a) for a in keys.repeat)), form.length, widths(keys, stage.sums, keys.products)))
+        out = plus(out, times(rows, times(*(Size(a) for a in keys.repeat)), form.length, widths(stage.sums, keys.products)))
     return times(grid, out)
 
 

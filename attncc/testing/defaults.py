@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from typing import Any
 
 from ..errors import AttnError, AttnTypeError
 from ..language import tree
+from ..language.walk import inside
 from ..passes.resolve.overloads import choose, literals
 from ..passes.resolve.scope import Builder, Library, Scope
 from ..passes.resolve.signatures import gather
@@ -29,7 +29,7 @@ def strings_in(node: Any) -> tuple[str, ...]:
         if isinstance(item, tree.Str):
             found.append(item.value)
         elif isinstance(item, tree.Node):
-            todo[:0] = [getattr(item, f.name) for f in fields(item) if f.name != "span"]
+            todo[:0] = inside(item)
         elif isinstance(item, tuple | list):
             todo[:0] = item
     return tuple(dict.fromkeys(found))

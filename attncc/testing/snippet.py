@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..language.show import show
-from ..runtime import library as files
+from ..runtime import texts
 from ..runtime.op import Op
 from .calls import Sample, has_open_rank
 
@@ -44,7 +44,7 @@ def make_op(op: Op) -> str:
     if name.endswith(".attn") and Path(name).is_file():
         return f"attncc.compile({name!r}, pattern={op.name!r}{params})"
     stem = Path(name).stem
-    if name == f"patterns/{stem}.attn" and any(s.name == stem for s in files.patterns()):
+    if name == f"patterns/{stem}.attn" and any(s.name == stem for s in texts.patterns()):
         return f"attncc.load({op.name!r}{params})"
     text = op._source.text if name == "<string>" else show(op._decl)
     quoted = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')

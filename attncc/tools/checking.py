@@ -15,7 +15,7 @@ from ..errors import AttnAbsentError, AttnError, AttnShapeError, AttnValueError,
 from ..language import tree
 from ..passes.resolve.overloads import literals
 from ..passes.resolve.scope import Library
-from ..runtime import library as files
+from ..runtime.library import library_of, pick
 from ..runtime.op import Op
 from ..testing.calls import dims_of, program_of, with_params
 from ..testing.defaults import completed, plain_values, strings_in
@@ -36,9 +36,9 @@ def findings(source: Source, only: str | None = None, params: Mapping[str, Any] 
     """What is wrong with a text: a syntax error alone, or the errors of each pattern (of the pattern `only`)."""
     out = Findings()
     try:
-        library, file = files.library_of(source)
+        library, file = library_of(source)
         if only is not None:
-            files.pick(library, file, source, only)
+            pick(file, source, only)
     except AttnError as error:
         out.errors.append(error)
         return out

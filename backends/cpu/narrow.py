@@ -51,7 +51,7 @@ def narrow(loop: TileLoop, keys: Dim, owner: str, values: Mapping[str, Value], r
         return None
 
     def free(at: Expr) -> bool:
-        return _of_rows(at, keys, values, owner)
+        return _of_rows(at, keys, values)
 
     found = tuple(bounds(mask, keys.axes[0], free))
     filled = _filled(body, (owner, keys.name), values, rounds)
@@ -152,7 +152,7 @@ def _sum(terms: list[Expr]) -> Expr:
     return out if number == 0 else Apply("add" if number > 0 else "sub", (out, Const(abs(number))))
 
 
-def _of_rows(expr: Expr, keys: Dim, values: Mapping[str, Value], owner: str) -> bool:
+def _of_rows(expr: Expr, keys: Dim, values: Mapping[str, Value]) -> bool:
     """Whether rows and scalars alone give an expression, without what is loaded."""
     for e in walk(expr):
         if isinstance(e, Index) and e.axis in keys.axes:

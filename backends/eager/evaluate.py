@@ -128,7 +128,7 @@ class Evaluator:
         cond = None if e.cond is None else self.eval(e.cond)
         mask = self.admitted if self.on_pairs(e.body) else None
         if isinstance(cond, Named):
-            mask = cond if mask is None else reduce.both(cond, mask, self)
+            mask = cond if mask is None else reduce.both(cond, mask)
         body = reduce.full(self, body, tuple(a for a in e.axes if a not in union([body])))
         axes = union([body] if mask is None else [body, mask])
         t = aligned(body, axes)

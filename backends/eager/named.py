@@ -37,8 +37,3 @@ def aligned(v: Named, axes: tuple[str, ...]) -> torch.Tensor:
         return t
     shape = iter(t.shape)
     return t.reshape([next(shape) if a in v.axes else 1 for a in axes])
-
-
-def reorder(v: Named, axes: tuple[str, ...]) -> Named:
-    """The same value with its axes in another order."""
-    return v if v.axes == axes else Named(aligned(v, axes), axes)

@@ -46,11 +46,11 @@ def reduce(ev: Evaluator, e: Reduce, admitted: Named | None) -> Value:
     cond = admitted
     if e.cond is not None:
         test = ev.eval(e.cond)
-        cond = both(test, admitted, ev) if admitted is not None else test if isinstance(test, Named) else full(ev, test, ())
+        cond = both(test, admitted) if admitted is not None else test if isinstance(test, Named) else full(ev, test, ())
     return dense(ev, e.op, e.axes, ev.eval(e.body), cond)
 
 
-def both(test: Value, admitted: Named, ev: Evaluator) -> Named:
+def both(test: Value, admitted: Named) -> Named:
     if not isinstance(test, Named):
         return admitted if test else Named(torch.zeros_like(admitted.t), admitted.axes)
     axes = union([test, admitted])

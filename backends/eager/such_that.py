@@ -77,7 +77,7 @@ def _scatter(ev: Evaluator, e: Reduce, admitted: Named | None = None) -> Value |
         v = cast(v, "float", ev.acc)
     test = ev.eval(cond) if cond is not None else True
     if admitted is not None:
-        test = reduce.both(test, admitted, ev)
+        test = reduce.both(test, admitted)
     sources = [x for x in (v, test, *where.values()) if isinstance(x, Named)]
     axes = union(sources)
     moving = tuple(a for a in axes if a in e.axes or any(a in (w.axes if isinstance(w, Named) else ()) for w in where.values()))

@@ -170,7 +170,7 @@ def entry(made: Plan, module: Module, name: str, title: str = "") -> str:
         lines += _call(made, module, step, names, size)
         place = f"{names.of('tensor', program.inputs[0].name)}.device"
         lines += [Beside(partial(names.of, "tensor"), size, made.arrays, place).line(node) for node in step.after]
-    results = [_stored(program, o, made, names) for o in program.outputs]
+    results = [_stored(o, made, names) for o in program.outputs]
     lines.append(f"    return {', '.join(results)}")
     return "\n".join(lines) + "\n"
 
@@ -251,7 +251,7 @@ def _call(made: Plan, module: Module, step: Fused, names: Names, size: Callable[
     return [*lines, f"    if {test}:", f"        {call(True)}", "    else:", f"        {call(False)}"]
 
 
-def _stored(program: Program, out: Any, made: Plan, names: Names) -> str:
+def _stored(out: Any, made: Plan, names: Names) -> str:
     axes = made.arrays[out.value]
     wanted = tuple(a for d in out.dims for a in d)
     if not set(wanted) <= set(axes):
@@ -306,7 +306,7 @@ def _kernel(settled: Settled, kernel: Kernel, files: dict[str, str], dtype: str,
         **_when(module, program),
         **files,
         "triton": done.triton,
-        "arguments": _arguments(kernel, dtype),
+        "arguments": _arguments(kernel),
         "grid": grid,
         "tiles": {a: config[t] for a, t in kernel.tile_names.items()},
         "warps": done.warps,
@@ -335,7 +335,7 @@ def _when(module: Module, program: Tiles) -> dict[str, str]:
     return {}
 
 
-def _arguments(kernel: Kernel, dtype: str) -> list[dict[str, str]]:
+def _arguments(kernel: Kernel) -> list[dict[str, str]]:
     described = [{"name": d.name, "what": f"tensor descriptor of {d.arg}, block {list(d.block)}"} for d in kernel.descriptors]
     arrays = [{"name": p, "what": f"pointer to {a}"} for a, p in kernel.pointers.items()]
     strides = [{"name": n, "what": f"stride of {a} along {x}, in elements"} for (a, x), n in kernel.strides.items()]

@@ -165,6 +165,7 @@ AXES_AND_KINDS = [
     Bad("definition that calls itself", "define f(x) = ▸f(x)\npattern p(q[b]) -> o[b] { o = f(q) }", AttnTypeError, "nested more than", "must not call itself"),
     Bad("pattern that calls itself", "pattern p(q[b]) -> o[b] { o = ▸p(q) }", AttnTypeError, "nested more than"),
     Bad("bundle that includes itself", "bundle w(▸*: w)\npattern p(q[b], *: w) -> o[b] { o = q }", AttnTypeError, "bundle 'w' includes itself"),
+    Bad("two patterns with a bundle that includes itself", "bundle w(*: w)\npattern p(q[b], *: w) -> o[b] { o = q }\n▸pattern p(q[b], *: w) -> o[b] { o = q }", AttnNameError, "pattern 'p' is declared twice"),
     Bad("optional input that is needed", p("x = q + bias\n" + WHOLE.replace("score dot", "score ▸x * dot"), more=", bias[b, i, d]?"), AttnAbsentError, "'bias' was not given", "??"),
     Bad("output of an absent input", "pattern p(q[b], r[b]?) -> ▸o[b] { o = q + r }", AttnAbsentError, "output 'o' depends on 'r', which was not given", "present("),
 ]  # fmt: skip

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 
 import pytest
 
 HEAVY = ("torch", "triton", "sympy", "networkx", "numpy", "lark", "hypothesis", "matplotlib")
 LIMIT = 0.5
-"""Seconds for `attncc --help`."""
+"""Seconds of a processor for `attncc --help`."""
 
 
 def loaded_by(code: str) -> set[str]:
@@ -34,13 +34,14 @@ def test_help_loads_nothing_heavy() -> None:
 
 
 def test_help_is_quick() -> None:
-    """The best of several, on a machine that may be busy."""
+    """The best of several, in processor time: the machine may be busy with something else."""
     code = "import sys; sys.argv = ['attncc', '--help']; from attncc.cli import main; main()"
     times = []
     for _ in range(8):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         if min(times) < LIMIT:
             break
     assert min(times) < LIMIT, f"attncc --help took {min(times):.2f} s at best"

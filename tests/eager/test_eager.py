@@ -42,7 +42,7 @@ def test_small_and_empty_axes(i: int, j: int) -> None:
 def test_fully_masked_rows_give_zero_and_no_gradient() -> None:
     q, k, v = qkv(4, 6, grad=True)
     keep = torch.rand(2, 6) > 0.4
-    keep[1] = False
+    keep[0, 0], keep[1] = True, False
     f = op(SOFTMAX + "   mask keep   emit lse = lse(s)", ", keep[b, j]: bool", "o[b, h, i, e], lse[b, h, i]")
     o, lse = f(q, k, v, keep)
     assert (o[1] == 0).all() and (lse[1] == -math.inf).all() and torch.isfinite(lse[0]).all()

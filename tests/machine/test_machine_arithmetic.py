@@ -38,14 +38,12 @@ def test_occupancy(target: str, registers: int, shared: int, warps: int, program
     assert fits.warps == programs * warps
 
 
-def test_tensor_memory_and_waves() -> None:
+def test_tensor_memory_and_too_much() -> None:
     units = TABLE["cuda:100"]
     assert occupancy(64, 0, 4, units, tensor_memory=512).programs == 1
     fits = occupancy(64, 0, 4, units, tensor_memory=256)
     assert (fits.programs, fits.limit) == (2, "tensor memory")
-    assert fits.waves(148 * 2, units) == 1
-    assert fits.waves(148 * 3, units) == 1.5
-    assert occupancy(64, 10**6, 4, units).waves(1, units) == float("inf")
+    assert occupancy(64, 10**6, 4, units).programs == 0
 
 
 @pytest.mark.parametrize(

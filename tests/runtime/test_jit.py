@@ -274,6 +274,9 @@ def test_what_cannot_be_traced_says_what_to_write() -> None:
     def word(q: "i d", *, outputs: int = 3) -> "i d":
         return q * outputs
 
+    def listed(q: "i d", *, n: [1, 2] = 1) -> "i d":
+        return q * n
+
     def unnamed(q: "i d") -> "i d":
         return q * attncc.axes("")
 
@@ -298,6 +301,7 @@ def test_what_cannot_be_traced_says_what_to_write() -> None:
         (many, "any number of arguments", "name each"),
         (default, "'k' cannot have a default", "after '*'"),
         (letters, "'ψ' is no name", "ASCII"),
+        (listed, "parameter 'n' needs a type", "n: float = 0.0"),
         (word, "'outputs' is an argument of every call", "another name"),
         (unnamed, "axes takes names", "i j"),
         (wrong_name, "'i+1' is no name", "letters"),

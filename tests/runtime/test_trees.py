@@ -8,12 +8,12 @@ import pytest
 
 from attncc.errors import AttnSyntaxError, Source
 from attncc.language.parser import parse
-from attncc.runtime import library
+from attncc.runtime import library, texts
 
 
 def test_kept_trees_are_parsed_trees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATTNCC_CACHE_DIR", str(tmp_path))
-    source = library.shipped_source("neighborhood")
+    source = texts.shipped_source("neighborhood")
     want = parse(source)
     assert library.parsed(source) == want
     calls: list[Source] = []

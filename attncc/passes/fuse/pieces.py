@@ -76,7 +76,7 @@ class Pieces:
             terms = [t for s in sums for t in s.terms if t.keys == number]
             lets = _needed(kind.lets, used | {n for t in terms for n in values_in(t.expr)})
             wanted = {n for _, e in lets for n in values_in(e)} | used | {n for t in terms for n in values_in(t.expr)}
-            products = [self._oriented(p, kind.over, others) for p in kind.products if p.name in wanted]
+            products = [self._oriented(p, kind.over) for p in kind.products if p.name in wanted]
             operands = [p.key for p in products] + [t.by for t in terms if t.by is not None]
             grid |= {a for read in operands for a in axes_of(read) if a in others}
             shared = {a for p in products for a in axes_of(p.row) if a in kind.over}
@@ -99,7 +99,7 @@ class Pieces:
             self.node.span,
         )
 
-    def _oriented(self, p: Product, over: tuple[str, ...], others: tuple[str, ...]) -> Product:
+    def _oriented(self, p: Product, over: tuple[str, ...]) -> Product:
         """The product with the operand that has axes of `over` as its key."""
         row, key = set(axes_of(p.row)), set(axes_of(p.key))
         inside = set(over)

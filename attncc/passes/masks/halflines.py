@@ -42,13 +42,13 @@ def isolate(alg: Algebra, lin: Linear, axis: str) -> Half | None:
         match t:
             case Apply("min" | "max" as op, args):
                 parts = [isolate(alg, rest + alg.linear(a) * c, axis) for a in args]
-                return _and(parts) if (op == "min") == (c > 0) else _or(alg, axis, parts)
+                return _and(parts) if (op == "min") == (c > 0) else _or(alg, parts)
             case Apply("abs", (x,)):
                 parts = [isolate(alg, rest + alg.linear(x) * (c * sign), axis) for sign in (1, -1)]
-                return _and(parts) if c < 0 else _or(alg, axis, parts)
+                return _and(parts) if c < 0 else _or(alg, parts)
             case Apply("where", (cond, a, b)) if axis not in axes_of(cond):
                 first, second = (isolate(alg, rest + alg.linear(x) * c, axis) for x in (a, b))
-                return _or(alg, axis, [_guarded(first, cond), _guarded(second, Apply("not", (cond,)))])
+                return _or(alg, [_guarded(first, cond), _guarded(second, Apply("not", (cond,)))])
     if len(inside) > 1:
         return None
     ((t, c),) = inside
@@ -102,7 +102,7 @@ def _scaled(alg: Algebra, args: tuple[Expr, ...], bound: Linear, axis: str, most
         if alg.least(s) >= 1:
             return found
         none = Half(guard=nonneg(alg, bound if most else -bound))
-        return _or(alg, axis, [_guarded(found, nonneg(alg, s - 1)), _guarded(none, nonneg(alg, -s))])
+        return _or(alg, [_guarded(found, nonneg(alg, s - 1)), _guarded(none, nonneg(alg, -s))])
     return None
 
 
@@ -121,7 +121,7 @@ def _and(parts: Iterable[Half | None]) -> Half | None:
     return Half(lo, hi, guard)
 
 
-def _or(alg: Algebra, axis: str, parts: list[Half | None]) -> Half | None:
+def _or(alg: Algebra, parts: list[Half | None]) -> Half | None:
     """An or of half-lines on one side: where a guard fails the end is out of reach; where there is no end everything is in."""
     known = [p for p in parts if p is not None]
     if len(known) < len(parts) or (any(p.lo for p in known) and any(p.hi for p in known)):

@@ -11,12 +11,12 @@ from ...ir.expr import Expr, axes_of, kind_of
 from ...ir.nodes import Assign, Cotangent
 from ...ir.nodes import Call as CallNode
 from ...language import tree
+from ...language.walk import descend
 from .arguments import Arguments
 from .arithmetic import to_expr
 from .binding import told
 from .expressions import name_text, value
 from .functions import BRACKETED, CONDITIONED, FUNCTIONS, name_of
-from .names import descend
 from .params import bind_params
 from .reads import axis_of
 from .scope import Scope, reference
@@ -278,7 +278,7 @@ def call_pattern(scope: Scope, name: str, node: tree.Call) -> Value:
         arguments.kept = keys
     given = arguments.params(sorted(known))
     literal = {n: v for n, (v, _) in given.items() if is_static(v) and (n in arguments.named or n in keys)}
-    decl = choose(scope.library, name, literal, node.span, strict=False)
+    decl = choose(scope.library, name, literal, node.span)
     outputs = inline(scope, decl, arguments, axes, node.span)
     return outputs[0] if len(outputs) == 1 else Several(tuple(outputs), called=True)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from ...errors import AttnError, AttnNameError, AttnTypeError, Source, Span
 from ...language import tree
+from ...language.walk import descend
 from .expressions import static_bool
 from .layouts import leaves
-from .names import descend
 from .outputs import entries
 from .overloads import axes_in
 from .params import bind_params, type_text

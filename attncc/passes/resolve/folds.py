@@ -9,10 +9,10 @@ from ...ir.expr import Apply, Expr, Read, axes_of, kind_of
 from ...ir.nodes import Assign, Carry, Fold, Node
 from ...ir.ops import widest
 from ...language import tree
+from ...language.walk import descend
 from .arithmetic import to_expr
 from .budget import counted
 from .expressions import value
-from .names import descend
 from .scope import Scope, is_plain, reference
 from .statements import run
 from .values import EXPR_TYPES, Several, Value

@@ -7,28 +7,15 @@ size; what is no axis is a number there.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from ...language import tree
+from ...language.walk import descend
 
 
 def key_of(name: tree.Name) -> str:
     """A name with each family index left open and primes dropped: `c{n + 1}'` gives `c{}`."""
     return "".join(part if isinstance(part, str) else "{}" for part in name.parts)
-
-
-def descend(node: Any) -> Iterator[tree.Node]:
-    """A node and everything below it."""
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, tree.Node):
-            yield top
-            stack.extend(getattr(top, f.name) for f in dataclasses.fields(top) if f.name != "span")
-        elif isinstance(top, tuple):
-            stack.extend(top)
 
 
 def axis_keys(*roots: Any) -> set[str]:

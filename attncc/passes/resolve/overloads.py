@@ -31,7 +31,7 @@ def _takes(decl: tree.Pattern) -> dict[str, tuple[Any, ...]]:
     return {**enums, **{n: (v,) for n, v in literals(decl).items()}}
 
 
-def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None, strict: bool = True) -> tree.Pattern:
+def choose(library: Library, name: str, given: Mapping[str, Any], span: Span | None) -> tree.Pattern:
     """The overload of a pattern that the enum parameters pick. Raises AttnTypeError with the list when none or several fit.
 
     Raises AttnNameError for two that nothing tells apart.
@@ -69,19 +69,12 @@ def _defaulted(decl: tree.Pattern) -> set[str]:
 
 def _declared(library: Library, decl: tree.Pattern) -> set[str]:
     """Names of a pattern's parameters, bundles included, families left out."""
-    out: set[str] = set()
-    todo: list[Any] = [*decl.params, *decl.inputs]
-    while todo:
-        item = todo.pop()
-        if isinstance(item, tree.Param):
-            out.add(item.name.plain or "")
-        elif isinstance(item, tree.Include) and item.bundle in library.bundles:
-            found = library.bundles[item.bundle]
-            todo.extend([*found.params, *found.inputs])
-    return out
+    lists: list[tree.Pattern | tree.Bundle] = [decl, *_bundles(library, decl)]
+    return {item.name.plain or "" for part in lists for item in part.params if isinstance(item, tree.Param)}
 
 
 def _bundles(library: Library, decl: tree.Pattern) -> list[tree.Bundle]:
+    """The bundles that a pattern includes, and those that these include."""
     out: list[tree.Bundle] = []
     todo: list[Any] = [*decl.params, *decl.inputs]
     while todo:
@@ -95,6 +88,7 @@ def _bundles(library: Library, decl: tree.Pattern) -> list[tree.Bundle]:
 
 
 def axes_in(library: Library, decl: tree.Pattern) -> set[str]:
+    """Keys of every name that is an axis in a pattern or in the bundles that it includes."""
     bundles = _bundles(library, decl)
     return axis_keys(
         decl.inputs,

@@ -61,7 +61,7 @@ def resolve(library: Library, decl: tree.Pattern, params: Mapping[str, Any], pre
         if name in present and not any(name == other.name for other, _ in specs):
             assert spec.decl.cond is not None
             raise AttnTypeError(f"input '{name}' is not used with these parameters", spec.decl.cond.span, "leave it out")
-    _unused(present, {s.name for s, _ in specs}, scope, decl)
+    _unused(present, {s.name for s, _ in specs}, decl)
     scope.ranks = dict(present)
     ranks_of_lists(scope, sig)
     ranks(scope, equations, [(s, env, present[s.name]) for s, env in specs])
@@ -100,7 +100,7 @@ def _repeated(spec: Any, axes: tuple[str, ...]) -> AttnTypeError:
     return AttnTypeError(f"'{spec.name}' names the axis '{twice}' twice", spec.span, f"use its twin for the second one: {twice}'")
 
 
-def _unused(present: Mapping[str, int], known: set[str], scope: Scope, decl: tree.Pattern) -> None:
+def _unused(present: Mapping[str, int], known: set[str], decl: tree.Pattern) -> None:
     for name in present:
         if name not in known:
             near = difflib.get_close_matches(name, sorted(known), 1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...language import tree
+from ...language.walk import rebuilt
 
 Renames = Mapping[str, tree.Dim | tuple[str, ...]]
 """Axis of the bundle -> the dim that takes its place, or the names of several."""
@@ -57,5 +58,4 @@ def under(node: Any, renames: Renames) -> Any:
         return _primed(new.name, node) if isinstance(new, tree.AxisDim | tree.PackDim) else node
     if not isinstance(node, tree.Node):
         return node
-    inner = (f.name for f in dataclasses.fields(node) if f.name != "span")
-    return dataclasses.replace(node, **{name: under(getattr(node, name), renames) for name in inner})
+    return rebuilt(node, lambda part: under(part, renames))

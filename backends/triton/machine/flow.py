@@ -156,11 +156,11 @@ def _blocks(function: Function) -> dict[int, Block]:
 def _graph(function: Function, blocks: dict[int, Block]) -> nx.DiGraph:
     graph: nx.DiGraph = nx.DiGraph()
     graph.add_nodes_from(blocks)
-    graph.add_edges_from(_edges(function, blocks))
+    graph.add_edges_from(_edges(blocks))
     return graph
 
 
-def _edges(function: Function, blocks: dict[int, Block]) -> Iterator[tuple[int, int]]:
+def _edges(blocks: dict[int, Block]) -> Iterator[tuple[int, int]]:
     order = sorted(blocks)
     for start, following in zip(order, [*order[1:], None], strict=True):
         last = blocks[start].instructions[-1]

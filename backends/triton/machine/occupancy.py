@@ -21,10 +21,6 @@ class Occupancy:
     fraction: float
     limit: str
 
-    def waves(self, grid: int, units: Units) -> float:
-        """How often the whole GPU is filled by a grid of `grid` programs; the fraction left over is the tail."""
-        return grid / (units.sms * self.programs) if self.programs else float("inf")
-
 
 def occupancy(registers: int, shared: int, warps: int, units: Units, tensor_memory: int = 0) -> Occupancy:
     """Occupancy of a program of `warps` warps that takes `registers` a thread, `shared` bytes and tensor memory columns.
